@@ -1,0 +1,1 @@
+"""The nouns of the project. Standard library, numpy and pydantic only."""

@@ -1,0 +1,1 @@
+"""One stage per file. Each has ``run(settings, ctx) -> dict``."""
