@@ -88,7 +88,7 @@ class Event(BaseModel):
 
     ``data`` by kind:
         progress: done, total (0 unknown), unit, rate (per second), message.
-        metric: iteration and named numbers, for example src_loss, dst_loss, step_s, images_per_s, loader_wait_s, memory_mb.
+        metric: iteration and named numbers: src_loss, dst_loss, step_s, images_per_s, loader_wait_s, memory_mb.
         preview: name, path (relative to the job folder), iteration.
         artifact: what, path.
         log: level (info, warning, error), message.

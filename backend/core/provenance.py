@@ -8,9 +8,7 @@ from backend import __version__
 
 SOFTWARE = f"Lookalike {__version__}"
 
-DIGITAL_SOURCE_TYPE = (
-    "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
-)
+DIGITAL_SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
 """IPTC digital source type of a picture partly made by a trained model."""
 
 

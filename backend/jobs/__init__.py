@@ -1,1 +1,1 @@
-
+"""Jobs on disk, their scheduler, and the child process that runs them."""

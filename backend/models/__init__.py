@@ -1,1 +1,1 @@
-
+"""Networks. They get weights and sizes as arguments."""

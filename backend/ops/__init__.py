@@ -1,1 +1,1 @@
-
+"""Verbs on arrays: pure functions of numpy and OpenCV, without files and settings."""

@@ -1,6 +1,6 @@
 """What a stage is given: its project, its job folder, a way to report and a way to be stopped.
 
-A stage is a function ``run(settings, ctx) -> dict`` whose result is JSON. It knows neither the page nor the job manager.
+A stage is a function ``run(settings, ctx) -> dict`` whose result is JSON. It knows neither page nor job manager.
 """
 
 from __future__ import annotations

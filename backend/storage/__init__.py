@@ -1,1 +1,1 @@
-
+"""The only code that knows file names and formats."""

@@ -1,1 +1,1 @@
-
+"""The training step, its data, and the loop with its observers."""

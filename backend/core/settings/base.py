@@ -36,9 +36,7 @@ def setting(  # noqa: PLR0913 - the facts of one setting are read together
     """
     extra = {"unit": unit, "frozen": frozen}
     bounds = "" if ge is None or le is None else f" [{ge}..{le}{' ' + unit if unit else ''}]"
-    return Field(
-        default, description=sentence + bounds, ge=ge, le=le, multiple_of=step, json_schema_extra=extra
-    )
+    return Field(default, description=sentence + bounds, ge=ge, le=le, multiple_of=step, json_schema_extra=extra)
 
 
 def unit_of(field: FieldInfo) -> str:

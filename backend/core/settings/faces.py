@@ -33,7 +33,8 @@ class SortSettings(Settings):
 
     side: Side = setting("src", "Which faceset to sort.")
     by: Literal["hist", "blur", "yaw", "pitch", "name"] = setting(
-        "hist", "hist: similar pictures beside each other; blur: sharpest first; yaw and pitch: by head turn; name: by frame."
+        "hist",
+        "hist: similar pictures beside each other; blur: sharpest first; yaw and pitch: by head turn; name: by frame.",
     )
     reverse: bool = setting(False, "Turn the order round.")
     apply: bool = setting(False, "Also rename the files so that every file browser shows this order.")

@@ -15,13 +15,18 @@ class MergeSettings(Settings):
     """How faces are swapped in the destination frames. One frame's preview uses exactly these."""
 
     model: str = setting("model", "Name of the trained model.")
-    mode: MergeMode = setting("overlay", "overlay pastes with a soft edge; seamless adapts light and colour at the edge.")
+    mode: MergeMode = setting(
+        "overlay", "overlay pastes with a soft edge; seamless adapts light and colour at the edge."
+    )
     mask_mode: MaskMode = setting(
-        "learned-prd*learned-dst", "Which area is replaced: dst is the landmarks' hull, learned ones come from the model."
+        "learned-prd*learned-dst",
+        "Which area is replaced: dst is the landmarks' hull, learned ones come from the model.",
     )
     erode_mask: int = setting(0, "Shrink the mask; negative grows it.", ge=-400, le=400)
     blur_mask: int = setting(40, "Soften the edge of the mask.", ge=0, le=400)
-    color_transfer: ColorTransfer = setting("rct", "Bring the face to the frame's colours: rct in Lab, lct by covariance.")
+    color_transfer: ColorTransfer = setting(
+        "rct", "Bring the face to the frame's colours: rct in Lab, lct by covariance."
+    )
     face_scale: int = setting(0, "Make the swapped face larger or smaller.", ge=-50, le=50, unit="%")
     first_frame: int = setting(1, "First frame to merge, counted from 1.", ge=1, le=10_000_000)
     last_frame: int = setting(0, "Last frame to merge; 0 is the last of the clip.", ge=0, le=10_000_000)

@@ -26,14 +26,18 @@ class TrainSettings(Settings):
     save_interval_min: float = setting(10.0, "Time between saves.", ge=0.1, le=1440, unit="min")
     preview_interval: int = setting(200, "Iterations between preview images.", ge=1, le=100_000)
     learning_rate: float = setting(5e-5, "Step size of the optimiser.", ge=1e-7, le=1e-2)
-    optimizer: Literal["adabelief", "rmsprop"] = setting("adabelief", "AdaBelief learns faster, RMSprop needs less memory.")
+    optimizer: Literal["adabelief", "rmsprop"] = setting(
+        "adabelief", "AdaBelief learns faster, RMSprop needs less memory."
+    )
     masked_training: bool = setting(True, "Train only what lies inside the face mask.")
     eyes_mouth_priority: bool = setting(False, "Weigh eyes and mouth more: against crossed eyes and blurred teeth.")
     random_warp: bool = setting(True, "Warp the input: generalises better; switch off near the end for sharpness.")
     random_src_flip: bool = setting(False, "Mirror source faces at random: more poses from one side.")
     random_dst_flip: bool = setting(True, "Mirror destination faces at random.")
     holdout_every: int = setting(0, "Hold back one face in N for the SSIM report; 0 trains on all.", ge=0, le=1000)
-    cache_mb: int = setting(4096, "Memory for decoded faces; beyond it they are mapped from disk.", ge=64, le=1_000_000, unit="MB")
+    cache_mb: int = setting(
+        4096, "Memory for decoded faces; beyond it they are mapped from disk.", ge=64, le=1_000_000, unit="MB"
+    )
     seed: int = setting(0, "Seed of weights and augmentation; 0 picks one.", ge=0, le=2**31 - 1)
 
 
@@ -63,12 +67,18 @@ class SaehdSettings(TrainSettings):
 
     model_class: Literal["saehd"] = setting("saehd", "Family of the network.", frozen=True)
     resolution: int = setting(
-        128, "Side of the network's picture; more is sharper and slower.", ge=64, le=640, step=16, unit="px", frozen=True
+        128,
+        "Side of the network's picture; more is sharper and slower.",
+        ge=64,
+        le=640,
+        step=16,
+        unit="px",
+        frozen=True,
     )
     face_type: FaceTypeLetter = setting("f", "How much of the head is swapped.", frozen=True)
     archi: str = setting(
         "liae-ud",
-        "df keeps the source's look, liae adapts better to the destination; flags u likeness, d double size, t detail, c cosine.",
+        "df keeps the source's look, liae adapts to the destination; u likeness, d double size, t detail, c cosine.",
         frozen=True,
     )
     ae_dims: int = setting(256, "Width of the bottleneck.", ge=32, le=1024, frozen=True)

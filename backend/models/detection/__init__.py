@@ -1,1 +1,1 @@
-
+"""What finds faces and places their landmarks."""

@@ -1,1 +1,1 @@
-
+"""Losses as functions on tensors, one subject per file."""

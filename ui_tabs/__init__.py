@@ -1,0 +1,1 @@
+"""The page: widgets and words. It starts jobs and reads files, and computes nothing."""
