@@ -13,6 +13,7 @@ class VideoInfo(BaseModel):
 
     Attributes:
         width, height: pixels as displayed, after rotation.
+        pixel_aspect: width of a displayed pixel divided by its height; 1 for square pixels.
         fps: average rate of the first video stream.
         frame_count: frames in the container when known without decoding, else 0.
         duration_s: seconds of the video stream.
@@ -26,6 +27,7 @@ class VideoInfo(BaseModel):
     path: Path
     width: int
     height: int
+    pixel_aspect: Fraction = Fraction(1)
     fps: Fraction
     frame_count: int
     duration_s: float

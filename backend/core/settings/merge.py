@@ -27,7 +27,9 @@ class MergeSettings(Settings):
     color_transfer: ColorTransfer = setting(
         "rct", "Bring the face to the frame's colours: rct in Lab, lct by covariance."
     )
-    face_scale: int = setting(0, "Make the swapped face larger or smaller.", ge=-50, le=50, unit="%")
+    face_scale: int = setting(
+        0, "Size of the swapped face: positive values shrink it, negative ones enlarge it.", ge=-50, le=50, unit="%"
+    )
     first_frame: int = setting(1, "First frame to merge, counted from 1.", ge=1, le=10_000_000)
     last_frame: int = setting(0, "Last frame to merge; 0 is the last of the clip.", ge=0, le=10_000_000)
     device: str = setting("best", "Where the model runs: best, cpu, or a device by name.")

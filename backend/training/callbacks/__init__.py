@@ -1,1 +1,1 @@
-
+"""Small observers of the training loop."""

@@ -1,0 +1,162 @@
+"""The warm child's client: asks a process that keeps the model loaded to merge one frame."""
+
+from __future__ import annotations
+
+import json
+import queue
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from backend.core.errors import LookalikeError
+from backend.core.settings import MergeSettings
+from backend.environment import worker_environment
+from backend.jobs.launch import PROGRAM_DIR
+from backend.storage.workspace import Project, Workspace
+
+MODULE = "backend.jobs.warm_child"
+
+
+class WarmError(LookalikeError):
+    """The preview could not be rendered."""
+
+
+@dataclass(frozen=True)
+class WarmImages:
+    """Pictures of one rendered frame, JPEG files inside the project's jobs folder.
+
+    Attributes:
+        before, after, mask: their paths; a new render has new names.
+        seconds: time the child took.
+    """
+
+    before: Path
+    after: Path
+    mask: Path
+    seconds: float
+
+
+class WarmPreview:
+    """Renders single merged frames in a child that is started on demand and ends after a while without work.
+
+    Args:
+        workspace: whose projects.
+        weights_dir: folder of downloaded weights; ``<workspace>/weights`` when None.
+        module: the child's module.
+    """
+
+    def __init__(self, workspace: Workspace, weights_dir: Path | None = None, module: str = MODULE) -> None:
+        self._workspace = workspace
+        self._weights_dir = weights_dir or workspace.root / "weights"
+        self._module = module
+        self._guard = threading.Lock()
+        self._child: subprocess.Popen[str] | None = None
+        self._answers: queue.Queue[str | None] = queue.Queue()
+        self._asked = 0
+
+    def render(
+        self, project: Project | str, settings: MergeSettings, frame_index: int, timeout_s: float = 60.0
+    ) -> WarmImages:
+        """Merge one destination frame.
+
+        Args:
+            project: whose frame.
+            settings: how to merge; the range of frames does not matter.
+            frame_index: from 0.
+            timeout_s: how long the child may take; the first frame includes loading the model.
+
+        Raises:
+            WarmError: the child refused (the sentence says why), took too long, or ended.
+        """
+        name = project if isinstance(project, str) else project.name
+        request = {"project": name, "settings": settings.model_dump(mode="json"), "frame": frame_index}
+        with self._guard:
+            answer = self._ask(request, timeout_s)
+        if not answer.get("ok"):
+            raise WarmError(str(answer.get("error", "The preview could not be rendered.")))
+        paths = [Path(str(answer[key])) for key in ("before", "after", "mask")]
+        return WarmImages(*paths, seconds=float(answer["seconds"]))
+
+    def close(self) -> None:
+        """End the child and free its memory."""
+        with self._guard:
+            self._end()
+
+    def _ask(self, request: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+        child = self._running()
+        self._asked += 1
+        try:
+            assert child.stdin is not None
+            child.stdin.write(json.dumps({"id": self._asked, **request}) + "\n")
+            child.stdin.flush()
+        except OSError:
+            self._end()
+            raise WarmError("The preview process ended.", "Try again: it starts anew.") from None
+        return self._answer(self._asked, time.monotonic() + timeout_s, timeout_s)
+
+    def _answer(self, asked: int, deadline: float, timeout_s: float) -> dict[str, Any]:
+        while True:
+            try:
+                line = self._answers.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                self._end()
+                raise WarmError(
+                    f"The preview took longer than {timeout_s:g} s and was ended.",
+                    "Try again, or choose the CPU while the accelerator trains.",
+                ) from None
+            if line is None:
+                self._end()
+                raise WarmError(
+                    "The preview process ended unexpectedly.",
+                    f"Try again: it starts anew. Its log is {self._log_path}.",
+                )
+            answer = json.loads(line)
+            if answer.get("id") == asked:
+                return answer
+
+    @property
+    def _log_path(self) -> Path:
+        return self._workspace.root / ".preview.log"
+
+    def _running(self) -> subprocess.Popen[str]:
+        if self._child is not None and self._child.poll() is None:
+            return self._child
+        self._end()
+        with self._log_path.open("ab") as log:
+            self._child = subprocess.Popen(
+                [sys.executable, "-m", self._module, str(self._workspace.root.absolute())],
+                cwd=PROGRAM_DIR,
+                env=worker_environment(self._weights_dir.absolute()),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                encoding="utf-8",
+                start_new_session=True,
+            )
+        self._answers = queue.Queue()
+        reader = threading.Thread(target=_read_lines, args=(self._child, self._answers), daemon=True)
+        reader.start()
+        return self._child
+
+    def _end(self) -> None:
+        child, self._child = self._child, None
+        if child is None:
+            return
+        child.kill()
+        child.wait()
+        if child.stdin is not None:
+            child.stdin.close()
+
+
+def _read_lines(child: subprocess.Popen[str], answers: queue.Queue[str | None]) -> None:
+    """Hand over each line of the child, and None when it has ended."""
+    assert child.stdout is not None
+    with child.stdout as lines:
+        for line in lines:
+            answers.put(line)
+    answers.put(None)

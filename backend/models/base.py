@@ -1,0 +1,71 @@
+"""What every face-swapping network offers, and what it gives back."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from backend.core.faces import FaceType
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """Both sides through their own route. Faces (B, C, H, W), masks (B, 1, H, W), float32 0..1, colours BGR.
+
+    ``swap`` and ``swap_mask`` (dst pose with the src face) are None unless they were asked for.
+    """
+
+    src_src: Tensor
+    src_src_mask: Tensor
+    dst_dst: Tensor
+    dst_dst_mask: Tensor
+    swap: Tensor | None = None
+    swap_mask: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class SwapOutput:
+    """What merging needs. ``face`` (B, C, H, W), ``mask`` of the swap route and ``dst_mask`` of the dst route
+    (B, 1, H, W); float32 0..1, colours BGR.
+    """
+
+    face: Tensor
+    mask: Tensor
+    dst_mask: Tensor
+
+
+class FaceSwapModel(nn.Module, ABC):
+    """A network that learns two faces and swaps them.
+
+    Attributes:
+        resolution: side of its square pictures in px.
+        channels: 3 for BGR, 1 for gray.
+        face_type: how much of the head its pictures show.
+    """
+
+    resolution: int
+    channels: int
+    face_type: FaceType
+
+    @abstractmethod
+    def autoencode(self, src: Tensor, dst: Tensor, with_swap: bool = False) -> Reconstruction:
+        """Rebuild both sides.
+
+        Args:
+            src, dst: faces (B, C, H, W), float 0..1, BGR; the two batches may differ in size.
+            with_swap: also decode the swap of dst.
+        """
+
+    @abstractmethod
+    def swap(self, dst: Tensor) -> SwapOutput:
+        """Swap dst faces (B, C, H, W), float 0..1, BGR."""
+
+    @abstractmethod
+    def parts(self) -> dict[str, nn.Module]:
+        """Named sub-networks; each is stored on its own. Together they hold every parameter once."""
+
+    def frozen_parts(self, random_warp: bool) -> tuple[str, ...]:
+        """Names of the parts that do not learn when the input is, or is not, warped."""
+        return ()

@@ -1,0 +1,116 @@
+"""A trained model that swaps faces: what merging needs of a model folder, and nothing of training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from backend.core.errors import BadInputError
+from backend.core.faces import FaceType
+from backend.core.provenance import Provenance
+from backend.devices import torch_device
+from backend.models.base import FaceSwapModel
+from backend.models.registry import build_model
+from backend.ops.composite import SwapPrediction
+from backend.storage.checkpoint import SkippedGeneration, load_latest
+from backend.storage.model_folder import ModelFolder
+from backend.storage.workspace import Project
+
+Float32 = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A loaded model, in float32 and evaluation mode.
+
+    Attributes:
+        model: the network, on ``device``.
+        iteration: of the checkpoint it came from.
+        provenance: stored with that checkpoint.
+        skipped: newer checkpoints that failed their checks.
+    """
+
+    model: FaceSwapModel
+    device: torch.device
+    iteration: int
+    provenance: Provenance
+    skipped: tuple[SkippedGeneration, ...] = ()
+
+    @property
+    def resolution(self) -> int:
+        """Side in px of the crops it takes and the faces it gives."""
+        return self.model.resolution
+
+    @property
+    def face_type(self) -> FaceType:
+        """How much of the head its crops show."""
+        return self.model.face_type
+
+    def predict(self, crop_bgr: Float32) -> SwapPrediction:
+        """Swap one aligned crop, (r, r, 3) float32 0..1 BGR."""
+        return self.predict_batch([crop_bgr])[0]
+
+    @torch.inference_mode()
+    def predict_batch(self, crops_bgr: Sequence[Float32]) -> list[SwapPrediction]:
+        """Swap aligned crops of the model's resolution.
+
+        Args:
+            crops_bgr: each (r, r, 3) float32 0..1 BGR; gray is made of them for a one-channel model.
+
+        Returns:
+            one prediction per crop; its face is (r, r, 3) BGR, or (r, r, 1) of a one-channel model.
+
+        Raises:
+            ValueError: a crop has another shape.
+        """
+        side, gray = self.resolution, self.model.channels == 1
+        for crop in crops_bgr:
+            if crop.shape != (side, side, 3):
+                raise ValueError(f"The crop is {crop.shape}; the model takes ({side}, {side}, 3).")
+        clipped = [np.clip(crop, 0.0, 1.0).astype(np.float32) for crop in crops_bgr]
+        faces = [cv2.cvtColor(c, cv2.COLOR_BGR2GRAY)[..., None] if gray else c for c in clipped]
+        batch = torch.from_numpy(np.stack(faces)).permute(0, 3, 1, 2).contiguous().to(self.device)
+        out = self.model.swap(batch)
+        face, mask, dst_mask = (_to_bhwc(t) for t in (out.face, out.mask, out.dst_mask))
+        return [
+            SwapPrediction(face=face[i], mask=mask[i, ..., 0], dst_mask=dst_mask[i, ..., 0])
+            for i in range(len(crops_bgr))
+        ]
+
+
+def load_model(project: Project, name: str, device: str = "best") -> Predictor:
+    """Load the newest whole checkpoint of a project's model.
+
+    Args:
+        project: where the model lies.
+        name: of the model.
+        device: "best", "cpu", or a device by name.
+
+    Raises:
+        BadInputError: there is no such model, or it was never saved.
+        DamagedFileError: none of its checkpoints is whole, or its settings do not fit this version.
+        DeviceError: the device is not there.
+    """
+    folder = ModelFolder(project.model_dir(name))
+    generation = load_latest(folder.generations_dir, with_optimizer=False)
+    if generation is None:
+        known = ", ".join(project.models()) or "none yet"
+        raise BadInputError(
+            f"There is no trained model '{name}' (models: {known}).", "Train it in the Train tab first."
+        )
+    place: Any = torch_device(device)
+    model = build_model(generation.state.info.train_settings())
+    model.load_state_dict(generation.weights)
+    model.to(place).eval()
+    state = generation.state
+    return Predictor(model, place, state.iteration, state.provenance, generation.skipped)
+
+
+def _to_bhwc(tensor: torch.Tensor) -> Float32:
+    return np.ascontiguousarray(tensor.float().clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy())

@@ -1,0 +1,35 @@
+"""Stage name -> module. A worker imports only the module of its own stage."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from backend.core.errors import BadInputError
+from backend.core.settings import Settings
+from backend.pipeline.context import StageContext
+
+Run = Callable[[Settings, StageContext], dict[str, Any]]
+
+STAGES: Mapping[str, str] = MappingProxyType(
+    {
+        "create": "backend.pipeline.create",
+        "sample": "backend.pipeline.sample",
+        "extract-frames": "backend.pipeline.extract_frames",
+        "extract-faces": "backend.pipeline.extract_faces",
+        "sort": "backend.pipeline.sort",
+        "train": "backend.pipeline.train",
+        "merge": "backend.pipeline.merge",
+        "export": "backend.pipeline.export",
+    }
+)
+"""A new stage adds one line here and one in backend.core.settings.STAGE_SETTINGS."""
+
+
+def load_stage(name: str, stages: Mapping[str, str] = STAGES) -> Run:
+    """Import the module of a stage and return its ``run``. BadInputError for an unknown stage."""
+    if name not in stages:
+        raise BadInputError(f"There is no stage '{name}'.", f"Stages are {', '.join(stages)}.")
+    return importlib.import_module(stages[name]).run

@@ -1,0 +1,101 @@
+"""Saves the model: at the start of a new one, at intervals, on request, and at the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from backend.core.provenance import Provenance
+from backend.storage.checkpoint import CheckpointState, rng_to_text, save_generation, split_optimizer
+from backend.storage.model_folder import ModelFolder, ModelInfo, Session
+from backend.training.callbacks.base import Callback, Emit
+from backend.training.loop import Training
+from backend.training.loss_log import LossLog
+
+
+class CheckpointCallback(Callback):
+    """Writes generations and model.json.
+
+    Args:
+        folder: the model's folder, locked by the caller.
+        info: what is known of the model so far.
+        losses: written to disk before each generation, so that a curve is never shorter than its checkpoint.
+        emit: the events' way out.
+        provenance: stored with each generation; model and iteration are filled in here.
+        save_requested: True once for each time the user asked to save.
+    """
+
+    def __init__(
+        self,
+        folder: ModelFolder,
+        info: ModelInfo,
+        losses: LossLog,
+        emit: Emit,
+        provenance: Provenance,
+        save_requested: Callable[[], bool],
+    ) -> None:
+        self._folder = folder
+        self._losses = losses
+        self._emit = emit
+        self._provenance = provenance
+        self._save_requested = save_requested
+        self._saved_at = 0.0
+        self._saved_iteration = -1
+        self._before = info.sessions
+        self._started = time.time()
+        self._first_iteration = info.iteration
+        self.info = info
+
+    def on_start(self, training: Training) -> None:
+        """A new model is saved before it has learned anything: a full or read-only disk shows itself at once."""
+        self._saved_at = time.monotonic()
+        self._first_iteration = training.iteration
+        if training.iteration == 0:
+            self.save(training)
+        self._saved_iteration = training.iteration
+
+    def on_step(self, training: Training) -> None:
+        """Save when it is time or the user asked."""
+        due = time.monotonic() - self._saved_at >= training.settings.save_interval_min * 60
+        if self._save_requested() or due:
+            self.save(training)
+
+    def on_end(self, training: Training) -> None:
+        """Save what the last interval brought."""
+        if training.iteration != self._saved_iteration:
+            self.save(training)
+
+    def save(self, training: Training) -> None:
+        """Write a generation, then model.json."""
+        means = self._losses.mark()
+        now = time.time()
+        session = Session(
+            started=self._started,
+            ended=now,
+            first_iteration=self._first_iteration,
+            last_iteration=training.iteration,
+        )
+        self.info = self.info.model_copy(
+            update={
+                "settings": training.settings.model_dump(mode="json"),
+                "iteration": training.iteration,
+                "src_loss": means[0] if means else self.info.src_loss,
+                "dst_loss": means[1] if means else self.info.dst_loss,
+                "updated": now,
+                "sessions": (*self._before, session),
+            }
+        )
+        optimizer, rest = split_optimizer(training.step.optimizer_state())
+        state = CheckpointState(
+            iteration=training.iteration,
+            info=self.info,
+            rng={"augment": rng_to_text(training.generator), "drawn": list(training.drawn)},
+            optimizer=rest,
+            provenance=self._provenance.model_copy(update={"iteration": training.iteration}),
+        )
+        save_generation(self._folder.generations_dir, state, training.step.model.state_dict(), optimizer)
+        self._folder.write_info(self.info)
+        self._saved_at, self._saved_iteration = time.monotonic(), training.iteration
+        losses = f", losses {means[0]:.4f} and {means[1]:.4f}" if means else ""
+        message = f"Saved iteration {training.iteration}{losses}."
+        self._emit("milestone", {"what": "saved", "message": message, "iteration": training.iteration})

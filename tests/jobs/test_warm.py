@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import io
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from backend.core.settings import MergeSettings
+from backend.jobs import warm_child
+from backend.jobs.warm import WarmError, WarmPreview
+from backend.pipeline import merge
+from backend.storage.model_folder import ModelFolder, ModelInfo
+from backend.storage.workspace import Project, Workspace
+from tests.pipeline.test_merge import FRAMES, RedModel
+from tests.pipeline.test_merge import project as drawn_project
+
+drawn = drawn_project
+
+
+@pytest.fixture
+def preview(workspace: Workspace):
+    """A client whose child is the stand-in."""
+    made = WarmPreview(workspace, module="tests.jobs.warm_fake")
+    yield made
+    made.close()
+
+
+def test_the_child_stays_for_the_next_question(preview: WarmPreview) -> None:
+    first = preview.render("film", MergeSettings(), 0)
+    second = preview.render("film", MergeSettings(), 0)
+    assert first.after == second.after
+    assert first.seconds == 0.1
+
+
+def test_a_refusal_is_told(preview: WarmPreview) -> None:
+    with pytest.raises(WarmError, match=r"no frame 4"):
+        preview.render("film", MergeSettings(), 3)
+    preview.render("film", MergeSettings(), 0)
+
+
+def test_a_crash_is_told_and_the_child_starts_anew(preview: WarmPreview) -> None:
+    before = preview.render("film", MergeSettings(), 0)
+    with pytest.raises(WarmError, match="ended unexpectedly"):
+        preview.render("film", MergeSettings(), 1)
+    assert preview.render("film", MergeSettings(), 0).after != before.after
+
+
+def test_a_child_that_hangs_is_ended(preview: WarmPreview) -> None:
+    begun = time.monotonic()
+    with pytest.raises(WarmError, match="longer than"):
+        preview.render("film", MergeSettings(), 2, timeout_s=1.0)
+    assert time.monotonic() - begun < 10
+    preview.render("film", MergeSettings(), 0)
+
+
+def test_a_child_that_was_killed_is_started_anew(preview: WarmPreview) -> None:
+    pid = int(str(preview.render("film", MergeSettings(), 0).after))
+    preview.close()
+    assert int(str(preview.render("film", MergeSettings(), 0).after)) != pid
+
+
+def test_the_real_child_says_what_is_missing(workspace: Workspace) -> None:
+    workspace.create("film", "Drawn people agreed.", "")
+    real = WarmPreview(workspace)
+    with pytest.raises(WarmError, match="no destination frames"):
+        real.render("film", MergeSettings(device="cpu"), 0, timeout_s=120)
+    real.close()
+
+
+def ask(server: warm_child.PreviewServer, frame: int, **settings) -> dict:
+    values = MergeSettings(**settings).model_dump(mode="json")
+    return server.answer(json.dumps({"id": 1, "project": "film", "frame": frame, "settings": values}))
+
+
+def test_pictures_are_written_with_new_names(drawn: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    models: list[RedModel] = []
+
+    def load(project: Project, name: str, device: str) -> RedModel:
+        models.append(RedModel())
+        return models[-1]
+
+    monkeypatch.setattr(merge, "load_model", load)
+    server = warm_child.PreviewServer(Workspace(drawn.path.parent))
+    answers = [ask(server, 0, erode_mask=erode) for erode in range(8)]
+    assert all(answer["ok"] for answer in answers)
+    assert len({answer["after"] for answer in answers}) == 8
+    assert Path(answers[-1]["after"]).parent == drawn.jobs_dir / ".warm"
+    assert all(Path(answers[-1][name]).stat().st_size > 500 for name in ("before", "after", "mask"))
+    assert len(list((drawn.jobs_dir / ".warm").glob("*.jpg"))) == 3 * warm_child.KEPT_RENDERS
+    assert len(models) == 1
+    assert models[0].asked == 2
+    ask(server, FRAMES - 1)
+    assert len(models) == 1
+    folder = ModelFolder(drawn.model_dir("model"))
+    folder.path.mkdir(parents=True)
+    info = ModelInfo(model_class="saehd", settings={}, iteration=100)
+    (folder.path / "model.json").write_text(info.model_dump_json())
+    ask(server, 0)
+    assert len(models) == 2
+
+
+def test_a_bad_question_gets_an_answer(drawn: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(merge, "load_model", lambda project, name, device: RedModel())
+    server = warm_child.PreviewServer(Workspace(drawn.path.parent))
+    for line in ("", "{", "[]", "{}", '{"id": 4, "project": "../..", "frame": 0, "settings": {}}'):
+        assert server.answer(line)["ok"] is False
+    wrong = server.answer(json.dumps({"id": 4, "project": "film", "frame": 0, "settings": {"mode": "x"}}))
+    assert (wrong["id"], wrong["ok"]) == (4, False)
+    assert "mode" in wrong["error"]
+    assert "no frame" in ask(server, 1000)["error"]
+
+
+def test_the_child_ends_with_its_input_or_after_silence(drawn: Project) -> None:
+    server = warm_child.PreviewServer(Workspace(drawn.path.parent))
+    answers = io.StringIO()
+    warm_child.serve(server, io.StringIO("{}\n"), answers)
+    assert json.loads(answers.getvalue())["ok"] is False
+
+    class Silent(io.StringIO):
+        def __iter__(self):
+            time.sleep(30)
+            yield from ()
+
+    begun = time.monotonic()
+    warm_child.serve(server, Silent(), io.StringIO(), idle_s=0.2)
+    assert time.monotonic() - begun < 5

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from backend.storage.face_file import read_face, write_face, write_face_image
+
+from backend.core.errors import BadInputError, StopRequested
+from backend.core.settings import SortSettings
+from backend.pipeline import sort
+from backend.pipeline.context import StageContext
+from backend.storage.image import read_image
+from backend.storage.workspace import Project, Workspace
+from tests.drawn_faces import BRUNO, write_faceset
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    (tmp_path / "workspace").mkdir()
+    return Workspace(tmp_path / "workspace").create("film", "Drawn people agreed.", "")
+
+
+@pytest.fixture
+def folder(project: Project) -> Path:
+    return project.side("src").aligned_dir
+
+
+def context(project: Project, **more) -> StageContext:
+    return StageContext(project=project, job_dir=project.path, emit=lambda kind, data: None, **more)
+
+
+def order(project: Project) -> list[str]:
+    return [record.path.name for record in project.side("src").faceset().records()]
+
+
+def change(path: Path, **facts) -> None:
+    write_face(path, dataclasses.replace(read_face(path), **facts))
+
+
+def test_by_pose_from_metadata(project: Project, folder: Path) -> None:
+    paths = write_faceset(folder, 4)
+    for path, (pitch, yaw) in zip(paths, [(0.1, -0.3), (0.3, 0.5), (-0.2, 0.0), (0.0, 0.2)], strict=True):
+        change(path, pose_rad=(pitch, yaw, 0.0))
+    result = sort.run(SortSettings(by="yaw"), context(project))
+    assert order(project) == [paths[i].name for i in (1, 3, 2, 0)]
+    assert (result["faces"], result["renamed"], result["damaged"]) == (4, 0, 0)
+    sort.run(SortSettings(by="pitch", reverse=True), context(project))
+    assert order(project) == [paths[i].name for i in (2, 3, 0, 1)]
+
+
+def test_pose_is_measured_when_it_was_never_stored(project: Project, folder: Path) -> None:
+    write_faceset(folder, 6)
+    sort.run(SortSettings(by="yaw"), context(project))
+    records = project.side("src").faceset().records()
+    yaws = [sort.estimate_pose(record.face.landmarks, 128)[1] for record in records]
+    assert yaws == sorted(yaws, reverse=True)
+    assert yaws[0] - yaws[-1] > 0.1
+
+
+def test_sharpest_first(project: Project, folder: Path) -> None:
+    paths = write_faceset(folder, 3)
+    for path, sigma in zip(paths, (4.0, 0.0, 2.0), strict=True):
+        face, image = read_face(path), read_image(path)
+        soft = cv2.GaussianBlur(image, (0, 0), sigma) if sigma else image
+        write_face_image(path, soft, dataclasses.replace(face, sharpness=None), 95)
+    sort.run(SortSettings(by="blur"), context(project))
+    assert order(project) == [paths[i].name for i in (1, 2, 0)]
+
+
+def test_similar_pictures_stand_beside_each_other(project: Project, folder: Path, tmp_path: Path) -> None:
+    anna = write_faceset(folder, 4, seed=1)
+    others = write_faceset(tmp_path / "others", 4, BRUNO, seed=1)
+    for number, path in enumerate(others):
+        face = read_face(path)
+        write_face_image(folder / f"{number + 1:05d}_1.jpg", read_image(path) // 3, face, 95)
+    sort.run(SortSettings(by="hist"), context(project))
+    dark = [name.endswith("_1.jpg") for name in order(project)]
+    assert dark == sorted(dark)
+    assert anna[0].name == order(project)[0]
+
+
+def test_by_frame_and_renamed(project: Project, folder: Path) -> None:
+    paths = write_faceset(folder, 3)
+    for path, name in zip(paths, ("00030.png", "00010.png", "00020.png"), strict=True):
+        change(path, source_filename=name)
+    result = sort.run(SortSettings(by="name", apply=True), context(project))
+    sources = [record.face.source_filename for record in project.side("src").faceset().records()]
+    assert sources == ["00010.png", "00020.png", "00030.png"]
+    assert result["renamed"] >= 2
+    assert len(list(folder.glob("*.jpg"))) == 3
+
+
+def test_a_damaged_file_is_left_out_and_stays(project: Project, folder: Path) -> None:
+    paths = write_faceset(folder, 3)
+    paths[1].write_bytes(b"\xff\xd8 not a picture")
+    said = []
+    ctx = StageContext(project=project, job_dir=project.path, emit=lambda kind, data: said.append((kind, data)))
+    result = sort.run(SortSettings(by="hist"), ctx)
+    assert (result["faces"], result["damaged"]) == (2, 1)
+    assert any(kind == "log" and paths[1].name in data["message"] for kind, data in said)
+    assert paths[1].exists()
+
+
+def test_empty_and_stopped(project: Project, folder: Path) -> None:
+    with pytest.raises(BadInputError):
+        sort.run(SortSettings(), context(project))
+    write_faceset(folder, 2)
+    with pytest.raises(StopRequested):
+        sort.run(SortSettings(by="hist"), context(project, stop_requested=lambda: True))
+
+
+def test_every_method_keeps_every_face(project: Project, folder: Path) -> None:
+    paths = write_faceset(folder, 7, seed=3)
+    for method in sort.METHODS:
+        sort.run(SortSettings(by=method), context(project))
+        assert sorted(order(project)) == [path.name for path in paths]
+    assert np.all([path.exists() for path in paths])

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from backend.core.errors import BadInputError
+from backend.core.faces import Face, FaceType
+from backend.ops.align import face_matrix, transform_points, warp_face
+from backend.storage.image import write_image
+from backend.training.dataset import CacheBudget, FaceCache, FaceShape, load_faces, prepare_face
+from tests.drawn_faces import draw_face
+
+SHAPE = FaceShape(64, 3, FaceType.WHOLE)
+
+
+@dataclass(frozen=True)
+class Item:
+    path: Path
+    face: Face
+
+
+def aligned(face_type: FaceType, size: int, seed: int = 0) -> tuple[np.ndarray, Face, np.ndarray]:
+    """An aligned drawn face, its record, and the frame it came from."""
+    frame, landmarks = draw_face(256, np.random.default_rng(seed))
+    matrix = face_matrix(landmarks, size, face_type)
+    face = Face(
+        source_filename="00001.png",
+        source_rect=np.zeros(4, np.int64),
+        source_landmarks=landmarks,
+        landmarks=transform_points(landmarks, matrix),
+        image_to_face_mat=matrix,
+        face_type=face_type,
+    )
+    return warp_face(frame, matrix, size), face, frame
+
+
+def items(folder: Path, count: int, face_type: FaceType = FaceType.WHOLE) -> list[Item]:
+    folder.mkdir(exist_ok=True)
+    found = []
+    for i in range(count):
+        image, face, _ = aligned(face_type, 96, i)
+        write_image(folder / f"{i:05d}_0.jpg", image)
+        found.append(Item(folder / f"{i:05d}_0.jpg", face))
+    return found
+
+
+def budget(tmp_path: Path, megabytes: int = 64) -> CacheBudget:
+    return CacheBudget(megabytes << 20, tmp_path / "cache")
+
+
+@pytest.mark.parametrize("size", [64, 200])
+def test_same_type_is_resized(size: int) -> None:
+    image, face, frame = aligned(FaceType.WHOLE, size)
+    picture, masks = prepare_face(image, face, SHAPE)
+    direct = warp_face(frame, face_matrix(face.source_landmarks, 64, FaceType.WHOLE), 64)
+    assert picture.shape == (64, 64, 3)
+    assert masks.shape == (64, 64, 2)
+    assert np.abs(picture.astype(int) - direct).mean() < 6
+    assert 0.1 < (masks[..., 0] > 127).mean() < 0.5
+    assert masks[..., 1].max() == 255
+    assert not masks[..., 1][masks[..., 0] == 0].any()
+
+
+def test_larger_type_is_cropped_anew() -> None:
+    image, face, frame = aligned(FaceType.WHOLE, 256)
+    picture, masks = prepare_face(image, face, replace(SHAPE, face_type=FaceType.FULL))
+    direct = warp_face(frame, face_matrix(face.source_landmarks, 64, FaceType.FULL), 64)
+    assert np.abs(picture.astype(int) - direct).mean() < 6
+    own_image, own_face, _ = aligned(FaceType.FULL, 256)
+    own = prepare_face(own_image, own_face, replace(SHAPE, face_type=FaceType.FULL))[1]
+    assert np.abs(masks.astype(int) - own).mean() < 3
+
+
+def test_gray_has_one_channel() -> None:
+    image, face, _ = aligned(FaceType.WHOLE, 96)
+    gray, _ = prepare_face(image, face, replace(SHAPE, channels=1))
+    colour, _ = prepare_face(image, face, SHAPE)
+    assert gray.shape == (64, 64, 1)
+    assert np.array_equal(gray[..., 0], cv2.cvtColor(colour, cv2.COLOR_BGR2GRAY))
+
+
+def test_applied_mask_replaces_the_hull() -> None:
+    image, face, _ = aligned(FaceType.WHOLE, 96)
+    mask = np.zeros((256, 256), np.uint8)
+    mask[:, :128] = 255
+    face = replace(face, xseg_mask=cv2.imencode(".png", mask)[1].reshape(-1))
+    full = prepare_face(image, face, SHAPE)[1][..., 0]
+    assert full[:, :31].min() == 255
+    assert full[:, 33:].max() == 0
+
+
+def test_bad_faces_are_skipped_and_listed(tmp_path: Path) -> None:
+    faces = items(tmp_path / "src", 6)
+    faces[1].path.write_bytes(b"no picture")
+    faces[4] = Item(faces[4].path, replace(faces[4].face, face_type=FaceType.HALF))
+    src, dst = load_faces(faces, items(tmp_path / "dst", 4), SHAPE, budget(tmp_path))
+    assert src.usable.tolist() == [0, 2, 3, 5]
+    assert [name for name, _ in src.skipped] == ["00001_0.jpg", "00004_0.jpg"]
+    assert "shows less" in src.skipped[1][1]
+    assert dst.skipped == ()
+
+
+def test_memory_and_disk_hold_the_same(tmp_path: Path) -> None:
+    faces = items(tmp_path / "src", 4)
+    shape = replace(SHAPE, resolution=128)
+    in_memory = load_faces(faces, faces, shape, budget(tmp_path))[0]
+    mapped = load_faces(faces, faces, shape, CacheBudget(1 << 16, tmp_path / "cache"))[0]
+    assert isinstance(mapped.images, np.memmap)
+    assert not isinstance(in_memory.images, np.memmap)
+    assert np.array_equal(mapped.images, in_memory.images)
+    assert np.array_equal(mapped.masks, in_memory.masks)
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+@pytest.mark.parametrize(("count", "sentence"), [(0, "no src faces.*Extract tab"), (3, "3 of 3 src faces.*at least 4")])
+def test_too_few_faces(tmp_path: Path, count: int, sentence: str) -> None:
+    with pytest.raises(BadInputError, match=sentence):
+        load_faces(items(tmp_path / "src", count), items(tmp_path / "dst", 4), SHAPE, budget(tmp_path))
+
+
+def test_faces_that_show_too_little(tmp_path: Path) -> None:
+    narrow = items(tmp_path / "dst", 4, FaceType.FULL)
+    with pytest.raises(BadInputError, match=r"dst faces show less.*whole_face.*Extract the dst faces again"):
+        load_faces(items(tmp_path / "src", 4), narrow, SHAPE, budget(tmp_path))
+
+
+def test_every_nth_is_held_out() -> None:
+    blank = np.zeros((12, 1, 1, 3), np.uint8)
+    cache = FaceCache(blank, blank[..., :2], ("",) * 12, np.arange(12))
+    trained, held = cache.split(4)
+    assert held.tolist() == [3, 7, 11]
+    assert len(trained) == 9
+    assert len(cache.split(0)[1]) == 0
+    assert len(cache.split(1)[1]) == 0

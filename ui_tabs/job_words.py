@@ -1,0 +1,251 @@
+"""Jobs in words: what a job is, on which device, why it waits, how it ended, and what its settings were."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from pydantic import ValidationError
+
+from backend.core.jobs import JobState
+from backend.core.settings import Settings, settings_class, unit_of
+from backend.devices import Device
+from backend.jobs.scheduler import BEST, IO_LANE, must_wait
+from backend.jobs.store import JobRecord
+from ui_tabs.job_panel import duration, time_left
+from ui_tabs.labels import SIDES, STAGE_TITLES, choice_label, label_of
+from ui_tabs.steps import count
+
+
+def job_title(record: JobRecord) -> str:
+    """Stage and what it works on: "Train anna", "Faces from frames, source"."""
+    stage, settings = record.request.stage, record.request.settings
+    title = STAGE_TITLES.get(stage, stage)
+    if settings.get("side") in SIDES:
+        return f"{title}, {SIDES[settings['side']].lower()}"
+    name = str(settings.get("model") or settings.get("name") or "")
+    return f"{title} {name}".strip()
+
+
+def lane_word(lane: str, devices: Sequence[Device] | None) -> str:
+    """What a job occupies, for people; the name itself for a device that is not listed."""
+    if lane == IO_LANE:
+        return "no device"
+    if lane == BEST:
+        return "best device"
+    label = next((device.label for device in devices or () if device.name == lane), "")
+    if label and label.lower() != lane.lower():
+        return f"{label} ({lane})"
+    return label or ("CPU" if lane == "cpu" else lane)
+
+
+def lane_of_record(record: JobRecord, best: str | None) -> str:
+    """Lane of a job, "best" made definite once the devices are known."""
+    lane = record.request.lane
+    return best if lane == BEST and best else lane
+
+
+def why_it_waits(
+    record: JobRecord, ahead: Sequence[JobRecord], best: str | None, devices: Sequence[Device] | None
+) -> str:
+    """Why a queued job has not started, one sentence.
+
+    Args:
+        ahead: what runs, and what waits before it, of all projects.
+        best: what "best" means here, None while it is not known.
+    """
+    if record.request.foreground:
+        return "A command line is starting it."
+    needed = next((other for other in ahead if must_wait(record.request, other.request)), None)
+    if needed is not None:
+        return f"Waits for {_named(needed, record)}, which it depends on."
+    lane = lane_of_record(record, best)
+    if lane == BEST:
+        return "Waits until the devices are listed."
+    busy = next((other for other in ahead if lane_of_record(other, best) == lane), None)
+    if busy is None:
+        return "Starts next."
+    if lane == IO_LANE:
+        return f"Waits for {_named(busy, record)}; jobs without a device run one at a time."
+    return f"Waits for {lane_word(lane, devices)}, which {_named(busy, record)} uses first."
+
+
+def foreign_jobs(
+    waiting: Sequence[JobRecord], running: Sequence[JobRecord], best: str | None, devices: Sequence[Device] | None
+) -> list[str]:
+    """One sentence for each running job of another project that holds a device something here waits for."""
+    wanted = {lane_of_record(record, best) for record in waiting if not record.request.foreground}
+    own = {record.request.project for record in waiting}
+    found = []
+    for record in running:
+        lane = lane_of_record(record, best)
+        if record.request.project in own or lane not in wanted:
+            continue
+        what = "The place for jobs without a device" if lane == IO_LANE else lane_word(lane, devices)
+        left = time_left(record)
+        rest = f", {duration(left)} left" if left is not None else ""
+        found.append(f"{what} is taken by {job_title(record)} of the project {record.request.project}{rest}.")
+    return found
+
+
+def went_on_as(record: JobRecord, jobs: Sequence[JobRecord]) -> JobRecord | None:
+    """The later job that repeats or resumes this one, None when there is none."""
+    return next((job for job in jobs if job.request.retry_of == record.id), None)
+
+
+def again_word(record: JobRecord) -> str:
+    """What the button is called that runs an ended job again; "" when there is none."""
+    state, stage = record.status.state, record.request.stage
+    if state in (JobState.STOPPED, JobState.INTERRUPTED):
+        return "Resume"
+    if state is JobState.FAILED:
+        return "Try again"
+    return "Run again" if state is JobState.DONE and stage not in ("create", "sample") else ""
+
+
+def again_sentence(record: JobRecord, saved_iteration: int = 0) -> str:
+    """What Resume or Try again will do with a job that did not reach its end; "" for one that did.
+
+    Args:
+        saved_iteration: iteration of the last save the job reported, 0 when it reported none.
+    """
+    word = again_word(record)
+    if not word or record.status.state is JobState.DONE:
+        return ""
+    if record.request.stage != "train":
+        return f"{word} runs it from the beginning with the same settings."
+    if saved_iteration:
+        return f"{word} goes on from the last save, at iteration {saved_iteration:,}."
+    return f"{word} goes on from the last save of the model."
+
+
+def result_words(record: JobRecord) -> str:
+    """The result of a finished job in one sentence; "" when it has none."""
+    result = record.status.result
+    if not result:
+        return ""
+    known = _RESULTS.get(record.request.stage)
+    try:
+        if known is not None:
+            return known(result)
+    except (KeyError, TypeError, ValueError):
+        pass
+    plain = [(key, value) for key, value in result.items() if isinstance(value, (str, int, float)) and value != ""]
+    return ", ".join(f"{key.replace('_', ' ')} {_figure(value)}" for key, value in plain[:6])
+
+
+def settings_of(record: JobRecord) -> Settings | None:
+    """The settings of a job, None when this version cannot read them."""
+    request = record.request
+    try:
+        kind = settings_class(request.stage, str(request.settings.get("model_class", "saehd")))
+        return kind.model_validate(request.settings)
+    except (KeyError, ValidationError):
+        return None
+
+
+def settings_rows(stage: str, settings: Settings) -> list[tuple[str, str, bool]]:
+    """(label, value with unit, whether it is the default) of every setting, in the order of the model."""
+    rows = []
+    for name, facts in type(settings).model_fields.items():
+        value = getattr(settings, name)
+        default = value == facts.get_default(call_default_factory=True)
+        if isinstance(value, bool):
+            text = "on" if value else "off"
+        elif value is None or value == "":
+            text = "none"
+        else:
+            text = choice_label(name, value)
+            unit = unit_of(facts)
+            text = f"{text} {unit}" if unit and not isinstance(value, str) else text
+        rows.append((label_of(stage, name), text, default))
+    return rows
+
+
+def settings_text(settings: Mapping[str, Any]) -> str:
+    """Settings that cannot be read any more, as JSON."""
+    return json.dumps(settings, indent=1, ensure_ascii=False, sort_keys=True)
+
+
+def _named(other: JobRecord, record: JobRecord) -> str:
+    title = job_title(other)
+    return title if other.request.project == record.request.project else f"{title} of {other.request.project}"
+
+
+def _figure(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _create(result: Mapping[str, Any]) -> str:
+    clips = [
+        f"{SIDES[side].lower()} {facts['width']} x {facts['height']}, {count(int(facts['frames']), 'frame')}"
+        for side, facts in result.items()
+        if side in SIDES
+    ]
+    return "; ".join(clips)
+
+
+def _extract_frames(result: Mapping[str, Any]) -> str:
+    text = f"{count(int(result['frames']), 'frame')}, {float(result['seconds']):.1f} s of the clip"
+    damaged = int(result.get("damaged_frames", 0))
+    return f"{text}, {damaged:,} damaged" if damaged else text
+
+
+def _extract_faces(result: Mapping[str, Any]) -> str:
+    text = f"{count(int(result['faces']), 'face')} in {count(int(result['frames']), 'frame')}"
+    lost = len(result.get("without_face", ()))
+    text += f", {lost:,} without a face" if lost else ""
+    tools = [str(result[name]) for name in ("detector", "landmarker") if result.get(name)]
+    return f"{text} ({' and '.join(tools)})" if tools else text
+
+
+def _sort(result: Mapping[str, Any]) -> str:
+    text = f"{count(int(result['faces']), 'face')}, {choice_label('by', result['by'])}"
+    return f"{text}, files renamed" if result.get("renamed") else text
+
+
+def _train(result: Mapping[str, Any]) -> str:
+    words = [f"iteration {int(result['iteration']):,}"]
+    losses = [result.get("src_loss"), result.get("dst_loss")]
+    if all(isinstance(loss, (int, float)) for loss in losses):
+        words.append(f"loss {losses[0]:.4f} src, {losses[1]:.4f} dst")
+    scores = [result.get("ssim_src"), result.get("ssim_dst")]
+    if all(isinstance(score, (int, float)) for score in scores):
+        words.append(f"SSIM {scores[0]:.3f} src, {scores[1]:.3f} dst")
+    return ", ".join(words)
+
+
+def _merge(result: Mapping[str, Any]) -> str:
+    text = f"{count(int(result['merged']), 'frame')} merged"
+    passed = int(result.get("passed_through", 0))
+    text += f", {passed:,} passed through without a face" if passed else ""
+    return f"{text}, model at iteration {int(result['iteration']):,}"
+
+
+def _export(result: Mapping[str, Any]) -> str:
+    sound = "no sound" if result.get("audio") == "none" else "with sound"
+    mark = "marked as AI-manipulated" if result.get("mark") else "without a mark"
+    frames = count(int(result["frames"]), "frame")
+    return f"{result['video']}, {frames}, {float(result['seconds']):.1f} s, {sound}, {mark}"
+
+
+_RESULTS: Mapping[str, Callable[[Mapping[str, Any]], str]] = MappingProxyType(
+    {
+        "create": _create,
+        "sample": lambda result: (
+            f"two clips of {float(result['seconds']):.1f} s, {count(int(result['frames']), 'frame')} each"
+        ),
+        "extract-frames": _extract_frames,
+        "extract-faces": _extract_faces,
+        "sort": _sort,
+        "train": _train,
+        "merge": _merge,
+        "export": _export,
+    }
+)
