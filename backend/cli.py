@@ -18,6 +18,7 @@ from backend.storage.workspace import Project, Workspace
 
 EXIT_FAILED = 1
 EXIT_INTERRUPTED = 130
+LISTED = 10
 
 
 def main(argv: Sequence[str]) -> int:
@@ -66,11 +67,17 @@ def run_stage(workspace: Workspace, project: Project, stage: str, settings: Sett
 
 
 def result_lines(result: Mapping[str, Any]) -> list[str]:
-    """A job's result as short lines."""
-    return [
-        f"{name}: {value if not isinstance(value, (dict, list)) else json.dumps(value)}"
-        for name, value in result.items()
-    ]
+    """A job's result as short lines; of long lists only the beginning."""
+    return [f"{name}: {_words(value)}" for name, value in result.items() if value not in ([], {}, "", None)]
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, list):
+        more = f" and {len(value) - LISTED} more" if len(value) > LISTED else ""
+        return ", ".join(_words(item) for item in value[:LISTED]) + more
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_words(item)}" for name, item in value.items())
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _run(arguments: Arguments) -> int:

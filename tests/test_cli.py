@@ -205,8 +205,13 @@ def test_the_demo_walks_the_whole_path() -> None:
     train = dict(demo_steps(4.0))["train"]
     assert isinstance(train, SaehdSettings)
     assert (train.time_limit_min, train.resolution, train.holdout_every) == (4.0, 96, 8)
-    lines = closing_lines({"train": {"ssim_src": 0.97, "iteration": 800}, "export": {"path": "/v.mp4"}}, 300)
-    assert lines == ["time: 5 min 0 s", "iterations: 800", "SSIM: ssim_src 0.970", "video: /v.mp4"]
+    results = {"train": {"ssim_src": 0.97, "ssim_dst": None, "iteration": 1800}, "export": {"video": "results/v.mp4"}}
+    assert closing_lines(results, 300, Path("/w/sample")) == [
+        "time: 5 min 0 s",
+        "iterations: 1,800",
+        "SSIM of held-out faces: src-src 0.970",
+        "video: /w/sample/results/v.mp4",
+    ]
 
 
 def test_the_command_line_starts_quickly() -> None:

@@ -78,7 +78,7 @@ def facts(video: Path, info: VideoInfo) -> list[tuple[str, str]]:
     rate = float(info.fps)
     frames = f", {info.frame_count:,} frames" if info.frame_count else ""
     turned = f", rotated by {info.rotation_deg} degrees" if info.rotation_deg else ""
-    sound = f"{duration(info.audio_duration_s)}" if info.has_audio else "none"
+    sound = _length(info.audio_duration_s) if info.has_audio else "none"
     return [
         ("File", video.name),
         ("Length", f"{_length(info.duration_s)}{frames}"),

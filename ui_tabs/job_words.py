@@ -30,15 +30,12 @@ def job_title(record: JobRecord) -> str:
 
 
 def lane_word(lane: str, devices: Sequence[Device] | None) -> str:
-    """What a job occupies, for people; the name itself for a device that is not listed."""
-    if lane == IO_LANE:
-        return "no device"
-    if lane == BEST:
-        return "best device"
+    """What a job occupies, for people; "" for jobs that need no device, the name itself for a device not listed."""
+    known = {IO_LANE: "", BEST: "best device", "cpu": "CPU"}
+    if lane in known:
+        return known[lane]
     label = next((device.label for device in devices or () if device.name == lane), "")
-    if label and label.lower() != lane.lower():
-        return f"{label} ({lane})"
-    return label or ("CPU" if lane == "cpu" else lane)
+    return f"{label} ({lane})" if label else lane
 
 
 def lane_of_record(record: JobRecord, best: str | None) -> str:

@@ -119,7 +119,7 @@ LABELS: Mapping[str, Mapping[str, tuple[str, str]]] = MappingProxyType(
         "export": MappingProxyType(
             {
                 "name": ("File name", MAIN),
-                "crf": ("Quality (CRF)", MAIN),
+                "crf": ("Quality, CRF", MAIN),
                 "include_audio": ("Sound", MAIN),
                 "speed": ("Encoder speed", "Encoder and mark"),
                 "mark": ("AI mark", "Encoder and mark"),

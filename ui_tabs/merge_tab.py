@@ -87,7 +87,7 @@ class MergeTab:
         view.changed("merge.models", tuple(names))
         view.local["merge.settings"] = settings
         updates = self.form.updates(settings)
-        updates[self.form.widgets["model"]] = gr.update(choices=names, value=settings.model if names else None)
+        updates[self.form.widgets["model"]] = gr.update(choices=names, value=settings.model if names else "")
         return {**updates, self.picture: empty_html(NOTHING_YET), self.said: "", self.views: VIEWS[0]}
 
     @property

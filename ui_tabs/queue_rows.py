@@ -19,7 +19,10 @@ const find = (target) => target && target.closest ? target.closest('[data-act]')
 const same = (button) => button.dataset.act + ' ' + button.dataset.job === focused;
 element.addEventListener('click', (event) => {
   const button = find(event.target);
-  if (button) trigger('select', {act: button.dataset.act, job: button.dataset.job});
+  if (!button) return;
+  trigger('select', {act: button.dataset.act, job: button.dataset.job});
+  const detail = document.getElementById('queue-detail');
+  if (button.dataset.act === 'show' && window.innerWidth <= 760) detail.scrollIntoView({block: 'center'});
 });
 element.addEventListener('focusin', (event) => {
   const button = find(event.target);
@@ -95,12 +98,12 @@ def row_html(row: Row, chosen: bool) -> str:
     )
     place = f'<span class="lk-row-place">{html.escape(row.place)}</span>' if row.place else ""
     acts = "".join(_button(act, job, title) for act in row.acts)
-    head = f'<div class="lk-row-head">{name}{place}<span class="lk-acts">{acts}</span></div>'
     if status.state in (JobState.RUNNING, JobState.STOPPING):
-        body = job_html(record)
+        facts, body = place, job_html(record)
     else:
-        facts = "".join(f'<span class="lk-fact">{html.escape(fact)}</span>' for fact in times_of(record))
-        body = f'<div class="lk-job-line">{chip(status.state)}{facts}</div>{_note(row)}'
+        times = "".join(f'<span class="lk-row-place">{html.escape(text)}</span>' for text in times_of(record))
+        facts, body = f"{chip(status.state)}{place}{times}", _note(row)
+    head = f'<div class="lk-row-head">{name}{facts}<span class="lk-acts">{acts}</span></div>'
     mark = ' data-chosen="true"' if chosen else ""
     return f'<li class="lk-row" data-state="{status.state.value}" data-row="{job}"{mark}>{head}{body}</li>'
 
@@ -166,11 +169,10 @@ def _button(act: Act, job: str, title: str) -> str:
 
 
 def _note(row: Row) -> str:
-    error = row.record.status.error
-    if error:
-        kind = "lk-row-failed" if row.record.status.state is JobState.FAILED else "lk-row-said"
-        return f'<p class="lk-message {kind}">{html.escape(error)}</p>'
-    return f'<p class="lk-message">{html.escape(row.note)}</p>' if row.note else ""
+    error, note = row.record.status.error, row.note
+    kind = "lk-row-failed" if row.record.status.state is JobState.FAILED else "lk-row-said"
+    said = f'<p class="lk-message {kind}">{html.escape(error)}</p>' if error else ""
+    return said + (f'<p class="lk-message">{html.escape(note)}</p>' if note else "")
 
 
 def _origin(record: JobRecord) -> str:

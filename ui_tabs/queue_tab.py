@@ -114,7 +114,7 @@ class QueueTab:
         if not ended:
             return empty_html(NO_FINISHED)
         limit = int(view.local.get("queue.limit", FINISHED_SHOWN))
-        rows = [Row(job, note=result_words(job), acts=_ended_acts(job, jobs)) for job in ended[:limit]]
+        rows = [Row(job, note=_ended_note(job, jobs), acts=_ended_acts(job, jobs)) for job in ended[:limit]]
         older = len(ended) - limit
         more = f'<button type="button" class="lk-act" data-act="more" data-job="">Show {older:,} older</button>'
         return rows_html(rows, picked) + (more if older > 0 else "")
@@ -203,6 +203,14 @@ def waiting_acts(own: Sequence[JobRecord], job: JobRecord) -> tuple[Act, ...]:
         return (cancel,)
     at = [record.id for record in own].index(job.id)
     return Act("up", "Earlier", at > 0), Act("down", "Later", at < len(own) - 1), cancel
+
+
+def _ended_note(job: JobRecord, jobs: Sequence[JobRecord]) -> str:
+    if job.status.state is JobState.DONE:
+        return result_words(job)
+    if went_on_as(job, jobs):
+        return "A later job went on with it."
+    return "" if job.status.error else again_sentence(job)
 
 
 def _ended_acts(job: JobRecord, jobs: Sequence[JobRecord]) -> tuple[Act, ...]:

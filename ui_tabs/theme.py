@@ -9,15 +9,18 @@ import gradio as gr
 
 HERE = Path(__file__).resolve().parent
 SANS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif")
-NARROW = """
+MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")
+FRAME = """
+.gradio-container.gradio-container { overflow: clip; max-width: 1760px; }
+.gradio-container .main.main { width: 100%; max-width: none; padding: 0 8px 24px; }
+[data-testid="status-tracker"].hide { display: none; }
 @media (max-width: 760px) {
   .gradio-container.gradio-container { padding: 0 8px 24px !important; min-width: 0 !important; }
-  .gradio-container .main.main { padding: 8px 4px !important; min-width: 0 !important; }
+  .gradio-container .main.main { padding: 8px 4px; min-width: 0 !important; }
   .gradio-container .wrap, .gradio-container main, .gradio-container .column { min-width: 0 !important; max-width: 100%; }
 }
 """
 """Rules outside the area to which Gradio confines the style sheet."""
-MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")
 
 
 def build_theme() -> gr.Theme:
@@ -76,6 +79,6 @@ def launch_looks() -> dict[str, Any]:
     return {
         "theme": build_theme(),
         "css_paths": [HERE / "page.css"],
-        "head": f"<style>{NARROW}</style><script>{script}</script>",
+        "head": f"<style>{FRAME}</style><script>{script}</script>",
         "footer_links": [],
     }

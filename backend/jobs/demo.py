@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -67,7 +66,7 @@ def run_demo(argv: Sequence[str], run_stage: RunStage) -> int:
         if status.state is not JobState.DONE:
             raise LookalikeError(f"The demo ended at {stage}: {status.error or status.state.value}")
         results[stage] = status.result
-    for line in closing_lines(results, time.monotonic() - begun):
+    for line in closing_lines(results, time.monotonic() - begun, project.path):
         sys.stdout.write(f"{line}\n")
     return 0
 
@@ -89,14 +88,20 @@ def demo_steps(minutes: float) -> Iterator[tuple[str, Settings]]:
     yield "export", ExportSettings(name="sample")
 
 
-def closing_lines(results: dict[str, dict[str, Any]], seconds: float) -> list[str]:
-    """What the demo says at its end: time taken, SSIM reached, path of the video."""
-    train = results.get("train", {})
-    ssim = {name: value for name, value in train.items() if "ssim" in name}
-    words = ", ".join(f"{name} {value:.3f}" for name, value in ssim.items() if isinstance(value, float))
+def closing_lines(results: Mapping[str, Mapping[str, Any]], seconds: float, project_dir: Path) -> list[str]:
+    """What the demo says at its end: time taken, iterations, SSIM reached, path of the video.
+
+    Args:
+        results: of each stage.
+        seconds: time of the whole walk.
+        project_dir: what the video's path is relative to.
+    """
+    train = results["train"]
+    sides = [(side, train.get(f"ssim_{side}")) for side in ("src", "dst")]
+    reached = ", ".join(f"{side}-{side} {ssim:.3f}" for side, ssim in sides if ssim is not None)
     return [
         f"time: {duration_text(seconds)}",
-        f"iterations: {train.get('iteration', 0)}",
-        f"SSIM: {words or json.dumps(ssim)}",
-        f"video: {results.get('export', {}).get('path', '')}",
+        f"iterations: {train.get('iteration', 0):,}",
+        f"SSIM of held-out faces: {reached or 'not measured'}",
+        f"video: {project_dir / str(results['export']['video'])}",
     ]

@@ -207,7 +207,7 @@ def last_words(job_dir: Path) -> str:
     """What to say about a worker that ended without a final state."""
     last = tail(job_dir / "log.txt", 1).strip()
     said = f" It last printed: {last[:200]}" if last else ""
-    return f"The worker ended without finishing.{said} Resume goes on from what was saved."
+    return f"The worker ended without finishing.{said} Resume starts it again; training goes on from its last save."
 
 
 def one_line(error: Exception) -> str:

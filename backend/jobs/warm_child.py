@@ -33,15 +33,13 @@ IDLE_S = 600.0
 JPEG_QUALITY = 92
 KEPT_RENDERS = 3
 
-SessionKey = tuple[str, str, str]
-
 
 @dataclass(frozen=True)
 class _Loaded:
-    """A session and what it was loaded from."""
+    """A session, what its model was loaded from, and the state of the folders it has read."""
 
-    key: SessionKey
-    stamp: object
+    model: object
+    folders: object
     session: MergeSession
 
 
@@ -80,11 +78,14 @@ class PreviewServer:
         return {**paths, "seconds": round(time.monotonic() - begun, 3)}
 
     def _session(self, project: Project, settings: MergeSettings) -> MergeSession:
-        key = (str(project.path), settings.model, settings.device)
-        stamp = _stamp(project, settings.model)
-        if self._loaded is None or self._loaded.key != key or self._loaded.stamp != stamp:
+        model = _model_stamp(project, settings)
+        if self._loaded is None or self._loaded.model != model:
             self._loaded = None
-            self._loaded = _Loaded(key, stamp, MergeSession(project, settings.model, settings.device))
+            session = MergeSession(project, settings.model, settings.device)
+            self._loaded = _Loaded(model, _folder_stamp(project), session)
+        elif self._loaded.folders != _folder_stamp(project):
+            self._loaded.session.refresh()
+            self._loaded = _Loaded(model, _folder_stamp(project), self._loaded.session)
         return self._loaded.session
 
     def _write(self, folder: Path, preview: FramePreview) -> dict[str, str]:
@@ -134,12 +135,17 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _stamp(project: Project, model: str) -> object:
-    """Changes when the model was saved again, or the frames or faces of dst changed."""
-    info = ModelFolder(project.model_dir(model)).info()
+def _model_stamp(project: Project, settings: MergeSettings) -> object:
+    """Changes with the choice of the model and the device, and when the model was saved again."""
+    info = ModelFolder(project.model_dir(settings.model)).info()
+    saved = (info.iteration, info.updated) if info else None
+    return (str(project.path), settings.model, settings.device, saved)
+
+
+def _folder_stamp(project: Project) -> object:
+    """Changes when files came to or went from the destination's frames or faces."""
     side = project.side("dst")
-    folders = [folder.stat().st_mtime_ns for folder in (side.frames_dir, side.aligned_dir) if folder.exists()]
-    return (info.iteration if info else None, info.updated if info else None, *folders)
+    return tuple(folder.stat().st_mtime_ns for folder in (side.frames_dir, side.aligned_dir) if folder.exists())
 
 
 def _read(source: TextIO, lines: queue.Queue[str | None]) -> None:

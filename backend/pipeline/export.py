@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from backend.core.errors import BadInputError, DamagedFileError
+from backend.core.errors import BadInputError, DamagedFileError, DiskFullError
 from backend.core.frames import FrameTable, VideoInfo
 from backend.core.provenance import Provenance
 from backend.core.settings import ExportSettings
@@ -164,14 +165,19 @@ def _looks(info: VideoInfo) -> tuple[int, int, int, Fraction, float]:
 
 def _encode(writer: VideoWriter, files: Sequence[Path], ctx: StageContext) -> None:
     began = time.monotonic()
-    with writer, closing(_images_ahead(files)) as images:
-        for number, image in enumerate(images, start=1):
-            ctx.check_stop()
-            writer.write(image)
-            ctx.progress(number, len(files), "frames", number / max(1e-6, time.monotonic() - began))
+    try:
+        with writer, closing(_images_ahead(files)) as images:
+            for number, image in enumerate(images, start=1):
+                ctx.check_stop()
+                writer.write(image)
+                ctx.progress(number, len(files), "frames", number / max(1e-6, time.monotonic() - began))
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise DiskFullError("The disk became full while the video was written.", "Free some space.") from error
 
 
-def _images_ahead(files: Sequence[Path]) -> Iterator[npt.NDArray[np.uint8]]:
+def _images_ahead(files: Sequence[Path]) -> Generator[npt.NDArray[np.uint8]]:
     """Images in order, a few of them read in advance."""
     with ThreadPoolExecutor(READERS, thread_name_prefix="merged") as pool:
         waiting: deque[Future[npt.NDArray[np.uint8]]] = deque()

@@ -33,6 +33,7 @@ from backend.ops.quality import sharpness
 from backend.pipeline.context import StageContext
 from backend.storage.atomic import require_free_disk, write_json
 from backend.storage.face_file import write_face_image
+from backend.storage.faceset import BY_NAME
 from backend.storage.image import list_images, read_image, write_image
 from backend.storage.weights import AUTO_ORDER, default_folder, obtain, pick_auto
 from backend.storage.workspace import SideFiles
@@ -125,6 +126,7 @@ def run(settings: ExtractFacesSettings, ctx: StageContext) -> dict[str, Any]:
         _extract(frames, FrameWorker(settings, tools, side), report, ctx)
         if not report.faces:
             raise BadInputError(*_no_face(settings, report))
+    side.faceset().records()  # notes the data of every face in the side index
     facts = report.facts() | {
         "detector": tools.detector.name,
         "landmarker": tools.landmarker.name,
@@ -320,14 +322,16 @@ def _fresh_faceset(side: SideFiles) -> Iterator[None]:
     """Move the faces that are there to the trash, and bring them back when nothing took their place."""
     side.aligned_dir.mkdir(parents=True, exist_ok=True)
     faceset = side.faceset()
-    old = [path.name for path in list_images(side.aligned_dir)]
-    if old:
-        faceset.trash(old)
+    by = faceset.order_by
+    order = faceset.names() if by != BY_NAME else []
+    removed = faceset.begin_fresh()
     try:
         yield
     except BaseException:
-        if old and not list_images(side.aligned_dir):
+        if removed and not list_images(side.aligned_dir):
             faceset.undo()
+            if order:
+                faceset.set_order(order, by)
         raise
 
 

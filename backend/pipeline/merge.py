@@ -79,14 +79,18 @@ class MergeSession:
     """
 
     def __init__(self, project: Project, model: str, device: str) -> None:
-        side = project.side("dst")
-        self.frames: list[Path] = list_images(side.frames_dir)
+        self._project = project
+        self.refresh()
+        self.predictor: Predictor = load_model(project, model, device)
+
+    def refresh(self) -> None:
+        """Read again which frames and faces there are. BadInputError when there are none."""
+        self.frames: list[Path] = list_images(self._project.side("dst").frames_dir)
         if not self.frames:
             raise BadInputError("There are no destination frames to merge.", "Extract the frames of dst first.")
-        self._faces = _faces_by_frame(project)
+        self._faces = _faces_by_frame(self._project)
         if not self._faces:
             raise BadInputError("There are no destination faces to merge.", "Extract the faces of dst first.")
-        self.predictor: Predictor = load_model(project, model, device)
         self._last: tuple[int, PredictedFrame] | None = None
 
     def render(self, frame_index: int, settings: MergeSettings) -> FramePreview:

@@ -39,9 +39,10 @@ def run(settings: SampleSettings, ctx: StageContext) -> dict[str, Any]:
     """
     project, began = ctx.project, time.monotonic()
     require_free_disk(project.path)
+    ctx.job_dir.mkdir(parents=True, exist_ok=True)
     count = round(settings.seconds * FPS)
     for part, (side, shot) in enumerate(_shots().items()):
-        path = project.path / f".sample_{side}.mp4"
+        path = ctx.job_dir / f"sample_{side}.mp4"
         sound = chord(float(count / FPS)) if side == "dst" else None
         try:
             _write_clip(path, shot, sound, PHASES[part], (part * count, count), ctx)

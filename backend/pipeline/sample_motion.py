@@ -16,6 +16,9 @@ PIVOT = (225.0, 172.0)
 AXIS_DEPTH = 24.0
 """Depth of the axis the head turns about, portrait pixels behind the tip of the cheek plane."""
 
+COARSE = 4
+"""The head's motion is worked out once per so many pixels and filled in between: it is smooth."""
+
 STEPS = 4
 """Rounds of the search for the portrait pixel that lands on an output pixel; depth is smooth, so few are needed."""
 
@@ -75,16 +78,24 @@ def pose_at(time_s: float, phase: float) -> Pose:
 def render(shot: Shot, pose: Pose) -> npt.NDArray[np.uint8]:
     """One frame, (h, w, 3) uint8 BGR."""
     height, width = shot.wall_bgr.shape[:2]
-    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
-    x = x / shot.zoom + shot.origin_xy[0]
-    y = y / shot.zoom + shot.origin_xy[1]
+    x, y = _portrait_grid(shot, (width, height), 1)
     frame = _over(shot.wall_bgr, shot.person.body, x - pose.shift_xy[0] * 0.3, y - pose.shift_xy[1] * 0.3)
-    head_x, head_y = _head_source(511 - x if shot.mirrored else x, y, pose)
+    coarse_x, coarse_y = _portrait_grid(shot, (width // COARSE, height // COARSE), COARSE)
+    head_x, head_y = _head_source(511 - coarse_x if shot.mirrored else coarse_x, coarse_y, pose)
     shade = 1 + shot.light * np.clip((head_x - PIVOT[0]) / 90, -1, 1) + 0.002 * pose.yaw_deg
+    shade = shade.astype(np.float32)
     if shot.mirrored:
         head_x = 511 - head_x
-    frame = _over(frame, shot.person.head, head_x, head_y, shade)
+    fine = [cv2.resize(part, (width, height)) for part in (head_x - coarse_x, head_y - coarse_y, shade)]
+    frame = _over(frame, shot.person.head, x + fine[0], y + fine[1], fine[2])
     return (frame.clip(0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def _portrait_grid(shot: Shot, size: tuple[int, int], step: int) -> tuple[Float32, Float32]:
+    """Portrait pixels under the middles of blocks of step x step output pixels; size (w, h) counts blocks."""
+    y, x = np.mgrid[0 : size[1], 0 : size[0]].astype(np.float32)
+    middle = (step - 1) / 2
+    return (x * step + middle) / shot.zoom + shot.origin_xy[0], (y * step + middle) / shot.zoom + shot.origin_xy[1]
 
 
 def _over(under: Float32, layer: Layer, x: Float32, y: Float32, shade: Float32 | None = None) -> Float32:
@@ -112,7 +123,7 @@ def _unrolled(x: Float32, y: Float32, pose: Pose) -> tuple[Float32, Float32]:
     angle = np.deg2rad(pose.roll_deg)
     cos, sin = np.float32(np.cos(angle) / pose.scale), np.float32(np.sin(angle) / pose.scale)
     dx, dy = x - PIVOT[0] - pose.shift_xy[0], y - PIVOT[1] - pose.shift_xy[1]
-    return PIVOT[0] + cos * dx + sin * dy, PIVOT[1] - sin * dx + cos * dy
+    return (PIVOT[0] + cos * dx + sin * dy).astype(np.float32), (PIVOT[1] - sin * dx + cos * dy).astype(np.float32)
 
 
 def _turned(x: Float32, y: Float32, pose: Pose) -> tuple[Float32, Float32]:

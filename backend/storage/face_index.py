@@ -79,13 +79,13 @@ class FaceIndex:
             self._loaded = True
         now = stamps(self._folder)
         stale = [name for name, stamp in now.items() if name not in self._entries or self._entries[name].stamp != stamp]
+        changed = set(stale)
         if stale or len(now) != len(self._entries):
             with ThreadPoolExecutor(4) as pool:
                 read = pool.map(lambda name: self._read(name, now[name]), stale)
                 fresh = {name: entry for name, entry in zip(stale, read, strict=True) if entry is not None}
-            self._entries = {
-                n: fresh[n] if n in fresh else self._entries[n] for n in now if n in fresh or n not in stale
-            }
+            kept = {name: entry for name, entry in self._entries.items() if name not in changed}
+            self._entries = {name: entry for name in now if (entry := fresh.get(name) or kept.get(name))}
             self._save()
         return self._entries
 

@@ -75,7 +75,7 @@ class FaceTrash:
         return list(stamps(self._trash))
 
     def _batches(self) -> list[dict[str, Any]]:
-        """The noted batches, oldest first; none when the log is missing or damaged. Single files can still be restored."""
+        """The noted batches, oldest first; none when the log is missing or damaged."""
         try:
             batches = read_json(self._trash / LOG_NAME)["batches"]
             return [b for b in batches if all(_is_move(move) for move in b["moves"])]

@@ -307,7 +307,7 @@ def find_video(folder: Path, side: SideName) -> Path | None:
 def _check_video_file(source: Path) -> None:
     if not source.is_file():
         raise BadInputError(f"There is no file {source}.", "Check the path.")
-    if not is_video_name(source.name):
+    if source.suffix.lower() not in VIDEO_SUFFIXES:
         known = ", ".join(suffix[1:] for suffix in VIDEO_SUFFIXES)
         raise BadInputError(f"{source.name} is not named like a video.", f"Known kinds: {known}.")
     if source.stat().st_size == 0:

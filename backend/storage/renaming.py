@@ -1,4 +1,4 @@
-"""Renaming the files of a folder all at once, so that an interruption leaves a state that can be finished or taken back.
+"""Renaming the files of a folder all at once; an interruption leaves a state that can be finished or taken back.
 
 Every file first gets a hidden name, then its new one. A journal tells which half was reached: before the middle all
 files go back to their old names, after it on to the new ones.

@@ -23,7 +23,6 @@ from backend.storage.pickle_opcodes import OPCODES, Machine, PickleRefusedError
 
 MAX_PICKLE_BYTES = 512 << 20
 MAX_ARRAY_BYTES = 64 << 20
-MAX_NODES = 20_000_000
 MAX_DEPTH = 64
 
 Build = Callable[..., Any]
@@ -151,7 +150,7 @@ def loads(data: bytes, allow: Mapping[tuple[str, str], Build] = FACE_NAMES, max_
     machine = Machine(data, allow, _set_state)
     try:
         result = machine.run(OPCODES)
-        _check_tree(result, [MAX_NODES], MAX_DEPTH)
+        _check_tree(result, [16 * len(data)], MAX_DEPTH)
     except PickleRefusedError as refusal:
         raise _refused(f"it holds {refusal}") from refusal
     except (ValueError, TypeError, IndexError, KeyError, OverflowError, MemoryError, struct.error) as error:
@@ -173,7 +172,7 @@ def _set_state(target: object, state: object) -> None:
 
 
 def _check_tree(value: Any, left: list[int], depth: int) -> None:
-    """Refuse what is not plain data, nests too deep, contains itself or unfolds to very many values."""
+    """Refuse what is not plain data, nests too deep, contains itself or unfolds to far more values than were stored."""
     kind = type(value)
     if kind in _LEAVES or isinstance(value, np.generic):
         return

@@ -339,8 +339,9 @@ def _counted(frames: Iterator[VideoFrame], rate: Fraction, evenly: bool) -> Iter
     origin: Fraction | None = None
     last = Fraction(-1)
     for index, frame in enumerate(frames):
-        timed = frame.pts is not None and frame.time_base is not None and not evenly
-        clock = frame.pts * frame.time_base if timed else None
+        clock = None
+        if frame.pts is not None and frame.time_base is not None and not evenly:
+            clock = frame.pts * frame.time_base
         if origin is None:
             origin = clock if clock is not None else Fraction(0)
         time = clock - origin if clock is not None else last + 1 / rate

@@ -124,7 +124,7 @@ class Mtcnn:
         score, correction, relative = (t.cpu().numpy() for t in self._onet(self._patches(frame, squares, 48)))
         good = score >= self._options.score
         boxes, score, points = _moved(squares[good], correction[good]), score[good], _points_in(squares, relative)[good]
-        kept = _keep_best(boxes, score, 0.7, smaller=True)
+        kept = _keep_best(boxes, score, 0.5, smaller=True)
         kept = np.array([k for k in kept if shorter_side(boxes[k]) >= 0.75 * self._options.min_face_px], dtype=np.int64)
         if not len(kept):
             return []

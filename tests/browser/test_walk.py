@@ -1,0 +1,140 @@
+"""A new user walks from two clips to an exported film in a real Chromium, with a tiny network."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from backend.storage.workspace import Workspace
+from tests.browser.page_driver import ROOT, Visitor, browser, served
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with data_src.mp4 and data_dst.mp4, two seconds each."""
+    workspace = tmp_path_factory.mktemp("clips")
+    words = ["sample", "--project", "sample", "--workspace", str(workspace), "--seconds", "2"]
+    subprocess.run([sys.executable, "-m", "backend", *words], cwd=ROOT, check=True, env=dict(os.environ), timeout=120)
+    return workspace / "sample"
+
+
+def test_from_upload_to_a_played_result(clips: Path, tmp_path: Path) -> None:
+    """Every tab does its part; a reload in the middle of training brings everything back."""
+    workspace, shots = tmp_path / "workspace", tmp_path / "shots"
+    shots.mkdir()
+    with served(workspace) as server, browser() as opened:
+        visitor = Visitor(opened, server.url)
+        _begin(visitor, clips, shots)
+        _extract(visitor, shots)
+        _sort(visitor, shots, Workspace(workspace))
+        _train(visitor, shots)
+        _merge(visitor, shots)
+        _export(visitor, shots)
+        visitor.tab("queue")
+        visitor.page.wait_for_function("document.querySelectorAll('#tab-queue .lk-chip.lk-done').length >= 7")
+        visitor.shot(shots, "queue")
+        assert visitor.errors == []
+    results = Workspace(workspace).open("film").results_dir
+    assert [path.name for path in results.glob("*.mp4")] == ["result.mp4"]
+
+
+def _begin(visitor: Visitor, clips: Path, shots: Path) -> None:
+    page = visitor.page
+    page.fill("#project-name textarea, #project-name input", "film")
+    page.fill("#project-new-consent textarea", "Both people agreed in writing.")
+    visitor.press("project-create")
+    for side in ("src", "dst"):
+        visitor.open_fold(f"project-{side}-upload")
+        page.set_input_files(f"#project-{side}-upload input[type=file]", str(clips / f"data_{side}.mp4"))
+        page.wait_for_selector(f"#project-{side}-card img")
+    visitor.shot(shots, "project")
+
+
+def _extract(visitor: Visitor, shots: Path) -> None:
+    page = visitor.page
+    visitor.tab("extract")
+    for side, word in (("src", "Source"), ("dst", "Destination")):
+        page.locator("#extract-side label", has_text=word).click()
+        page.wait_for_timeout(1000)
+        visitor.press("extract-frames-start")
+        visitor.wait_job("extract-frames")
+        visitor.press("extract-faces-start")
+        visitor.wait_job("extract-faces")
+        page.wait_for_selector("#tab-extract .lk-tile img")
+        visitor.shot(shots, f"extract_{side}")
+
+
+def _sort(visitor: Visitor, shots: Path, workspace: Workspace) -> None:
+    page = visitor.page
+    side = workspace.open("film").side("src")
+    visitor.tab("sort")
+    page.wait_for_selector("#tab-sort .lk-tile[data-name]")
+    before = len(side.faceset().records())
+    for at in (0, 1):
+        page.locator("#tab-sort .lk-tile[data-name]").nth(at).click()
+    page.wait_for_function("document.querySelector('#sort-picked').innerText.includes('2')")
+    visitor.press("sort-remove")
+    page.wait_for_function(f"document.querySelectorAll('#tab-sort .lk-tile[data-name]').length === {before - 2}")
+    assert len(side.faceset().records()) == before - 2
+    visitor.open_fold("sort-undo")
+    visitor.press("sort-undo")
+    page.wait_for_function(f"document.querySelectorAll('#tab-sort .lk-tile[data-name]').length >= {before}")
+    visitor.press("sort-start")
+    visitor.wait_job("sort")
+    visitor.shot(shots, "sort")
+
+
+def _train(visitor: Visitor, shots: Path) -> None:
+    page = visitor.page
+    visitor.tab("train")
+    visitor.choose("train-preset", "First look")
+    page.wait_for_function("document.querySelector('#train-resolution input[type=number]').value === '96'")
+    sizes = {"resolution": 64, "ae_dims": 32, "e_dims": 16, "d_dims": 16, "d_mask_dims": 8}
+    for name, value in {**sizes, "batch_size": 4, "preview_interval": 20}.items():
+        visitor.type_number(f"train-{name}", value)
+    visitor.press("train-start")
+    page.wait_for_selector("#train-curve polyline.src", timeout=90_000)
+    page.wait_for_selector("#train-preview img")
+    visitor.reload()
+    visitor.tab("train")
+    page.wait_for_selector("#train-curve polyline.src")
+    page.wait_for_selector("#train-preview img")
+    page.wait_for_function("document.querySelector('#train-numbers').innerText.includes('iteration')")
+    second = Visitor(page.context.browser, visitor.url)
+    second.tab("train")
+    second.page.wait_for_selector("#train-curve polyline.src")
+    second.page.close()
+    visitor.shot(shots, "train")
+    visitor.press("train-stop")
+    visitor.wait_job("train", "stopped")
+
+
+def _merge(visitor: Visitor, shots: Path) -> None:
+    page = visitor.page
+    visitor.tab("merge")
+    page.wait_for_selector("#merge-picture .lk-compare img", timeout=90_000)
+    first = page.get_attribute("#merge-picture .lk-compare img", "src")
+    visitor.type_number("merge-blur_mask", 120)
+    page.wait_for_function(
+        "old => document.querySelector('#merge-picture .lk-compare img')?.getAttribute('src') !== old", arg=first
+    )
+    visitor.press("merge-start")
+    visitor.wait_job("merge")
+    visitor.shot(shots, "merge")
+
+
+def _export(visitor: Visitor, shots: Path) -> None:
+    page = visitor.page
+    visitor.tab("export")
+    visitor.press("export-start")
+    visitor.wait_job("export")
+    page.wait_for_selector("#export-results video")
+    page.evaluate("document.querySelector('#export-results video').play()")
+    page.wait_for_function("document.querySelector('#export-results video').currentTime > 0.2")
+    visitor.shot(shots, "export")
