@@ -56,7 +56,7 @@ def run_stage(workspace: Workspace, project: Project, stage: str, settings: Sett
         KeyboardInterrupt: after a job that was stopped by Ctrl-C has ended.
     """
     job = ForegroundJob(project, stage, settings, workspace.root / "weights")
-    show = ProgressLine(stage)
+    show = ProgressLine(f"{stage} {getattr(settings, 'side', '')}".strip())
     try:
         return job.wait(show)
     except KeyboardInterrupt:

@@ -219,7 +219,7 @@ class PageContext:
     # -- files and events
 
     def file_url(self, path: Path, version: Any = None) -> str:
-        """URL of a file of the workspace; without a version its modification time is used, so that nothing old is shown."""
+        """URL of a file of the workspace; without a version its modification time keeps old pictures away."""
         version = path.stat().st_mtime_ns if version is None else version
         return f"{self._root_path}/gradio_api/file={quote(path.as_posix())}?v={version}"
 

@@ -56,7 +56,8 @@ def weights_html(folder: Path) -> str:
     )
     table = f'<table class="lk-table"><tbody>{rows}</tbody></table>'
     summary = "What is present and how to get the rest"
-    return f'<p class="lk-note">{", ".join(picked)}.</p><details class="lk-details"><summary>{summary}</summary>{table}</details>'
+    details = f'<details class="lk-details"><summary>{summary}</summary>{table}</details>'
+    return f'<p class="lk-note">{", ".join(picked)}.</p>{details}'
 
 
 def _how(choice: Any) -> str:

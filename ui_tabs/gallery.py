@@ -123,7 +123,11 @@ class Gallery:
 
     def turn(self, view: View, step: int) -> None:
         """Turn the page; tick() keeps it in range."""
-        view.local[f"{self.key}.page"] = view.local.get(f"{self.key}.page", 0) + step
+        view.local[f"{self.key}.page"] = self.at_page(view) + step
+
+    def at_page(self, view: View) -> int:
+        """Number of the visible page, from 0."""
+        return int(view.local.get(f"{self.key}.page", 0))
 
     def first_page(self, view: View) -> None:
         """Go back to the first page."""
@@ -137,7 +141,7 @@ class Gallery:
             marks: draw the landmarks.
         """
         pages = max(1, -(-len(pictures) // self.per_page))
-        at = min(max(0, view.local.get(f"{self.key}.page", 0)), pages - 1)
+        at = min(max(0, self.at_page(view)), pages - 1)
         view.local[f"{self.key}.page"] = at
         part = pictures[at * self.per_page : (at + 1) * self.per_page] if project else []
         view.local[f"{self.key}.shown"] = tuple(picture.name for picture in part)

@@ -66,7 +66,9 @@ def why_it_waits(
         return "Starts next."
     if lane == IO_LANE:
         return f"Waits for {_named(busy, record)}; jobs without a device run one at a time."
-    return f"Waits for {lane_word(lane, devices)}, which {_named(busy, record)} uses first."
+    if busy.status.state is JobState.QUEUED:
+        return f"Comes after {_named(busy, record)} on {lane_word(lane, devices)}."
+    return f"Waits for {lane_word(lane, devices)}, which {_named(busy, record)} is using."
 
 
 def foreign_jobs(
@@ -96,7 +98,7 @@ def again_word(record: JobRecord) -> str:
     """What the button is called that runs an ended job again; "" when there is none."""
     state, stage = record.status.state, record.request.stage
     if state in (JobState.STOPPED, JobState.INTERRUPTED):
-        return "Resume"
+        return "Resume" if record.status.started else "Run again"
     if state is JobState.FAILED:
         return "Try again"
     return "Run again" if state is JobState.DONE and stage not in ("create", "sample") else ""
@@ -109,7 +111,7 @@ def again_sentence(record: JobRecord, saved_iteration: int = 0) -> str:
         saved_iteration: iteration of the last save the job reported, 0 when it reported none.
     """
     word = again_word(record)
-    if not word or record.status.state is JobState.DONE:
+    if not word or record.status.state is JobState.DONE or not record.status.started:
         return ""
     if record.request.stage != "train":
         return f"{word} runs it from the beginning with the same settings."
@@ -154,7 +156,7 @@ def settings_rows(stage: str, settings: Settings) -> list[tuple[str, str, bool]]
         elif value is None or value == "":
             text = "none"
         else:
-            text = choice_label(name, value)
+            text = f"{value:g}" if isinstance(value, float) else choice_label(name, value)
             unit = unit_of(facts)
             text = f"{text} {unit}" if unit and not isinstance(value, str) else text
         rows.append((label_of(stage, name), text, default))

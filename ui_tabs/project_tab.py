@@ -35,7 +35,9 @@ def build_project_tab(page: PageContext) -> TabHandles:
         with gr.Column(scale=2, min_width=320):
             _new_card(page)
             with gr.Column(elem_classes="lk-optional"):
-                panel = JobPanel(page, "project", ("create", "sample"), "Making the sample clips shows its progress here.")
+                panel = JobPanel(
+                    page, "project", ("create", "sample"), "Making the sample clips shows its progress here."
+                )
             consent, consent_note = _consent_card(page)
             _delete_card(page)
         with gr.Column(scale=3, min_width=320):
@@ -210,7 +212,8 @@ def steps_html(found: list[Step]) -> str:
     """The table of steps: mark, what is there, what is missing, and the button that leads on."""
     rows = "".join(f"<tr>{_step_cells(step)}</tr>" for step in found)
     head = "<tr><th>Step</th><th>There</th><th>Missing</th><th></th></tr>"
-    return f'<div class="lk-scroll"><table class="lk-table lk-stack"><thead>{head}</thead><tbody>{rows}</tbody></table></div>'
+    table = f'<table class="lk-table lk-stack"><thead>{head}</thead><tbody>{rows}</tbody></table>'
+    return f'<div class="lk-scroll">{table}</div>'
 
 
 def _step_cells(step: Step) -> str:

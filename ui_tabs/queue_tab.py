@@ -47,7 +47,7 @@ class QueueTab:
                 self.running = _card("Running", NO_RUNNING, "queue-running")
                 self.waiting = _card("Waiting", NO_WAITING, "queue-waiting")
                 self.finished = _card("Finished", NO_FINISHED, "queue-finished")
-            with gr.Column(scale=2, min_width=320, elem_classes="lk-card"):
+            with gr.Column(scale=2, min_width=320, elem_classes="lk-card lk-aside"):
                 gr.HTML('<h2 class="lk-card-title">Chosen job</h2>')
                 self.detail = gr.HTML(empty_html(NO_CHOSEN), elem_id="queue-detail")
                 self.log = gr.HTML("", elem_id="queue-log", js_on_load=LOG_SCRIPT)
@@ -210,7 +210,7 @@ def _ended_note(job: JobRecord, jobs: Sequence[JobRecord]) -> str:
         return result_words(job)
     if went_on_as(job, jobs):
         return "A later job went on with it."
-    return "" if job.status.error else again_sentence(job)
+    return "" if job.status.error else again_sentence(job) or job.status.message
 
 
 def _ended_acts(job: JobRecord, jobs: Sequence[JobRecord]) -> tuple[Act, ...]:

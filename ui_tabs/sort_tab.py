@@ -12,7 +12,8 @@ from backend.core.errors import BadInputError
 from backend.core.jobs import JobRequest
 from backend.core.settings import Settings, SortSettings
 from backend.jobs.command import command_line
-from backend.storage.faceset import Faceset, FaceRecord
+from backend.storage.faceset import FaceRecord, Faceset
+from backend.storage.workspace import Project
 from ui_tabs.context import OPEN_STATES, PageContext, TabHandles, Updates, View
 from ui_tabs.form import SettingsForm
 from ui_tabs.gallery import Gallery, Picture
@@ -119,6 +120,8 @@ class SortTab:
         shown = {**self.panel.tick(view), **self._show_selection(view)}
         if project is None:
             return {**shown, **self.faces.tick(view, None, ()), **self.trash.tick(view, None, ())}
+        if not view.changed("sort.beat", self._stamp(view, project)):
+            return shown
         faceset = project.side(side_of(view)).faceset()
         records = faceset.records()
         damaged = faceset.damaged()
@@ -131,6 +134,14 @@ class SortTab:
         shown.update(self.faces.tick(view, project, pictures(records, faceset.order_by)))
         shown.update(self.trash.tick(view, project, in_trash))
         return shown
+
+    def _stamp(self, view: View, project: Project) -> tuple[Any, ...]:
+        side = project.side(side_of(view))
+        folders = tuple(
+            folder.stat().st_mtime_ns if folder.is_dir() else 0 for folder in (side.aligned_dir, side.trash_dir)
+        )
+        choices = tuple((gallery.at_page(view), gallery.selected(view)) for gallery in (self.faces, self.trash))
+        return (view.project, side.name, folders, choices)
 
     def fill(self, view: View) -> Updates:
         """The settings of the last run on the chosen side."""

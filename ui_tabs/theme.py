@@ -17,7 +17,7 @@ FRAME = """
 @media (max-width: 760px) {
   .gradio-container.gradio-container { padding: 0 8px 24px !important; min-width: 0 !important; }
   .gradio-container .main.main { padding: 8px 4px; min-width: 0 !important; }
-  .gradio-container .wrap, .gradio-container main, .gradio-container .column { min-width: 0 !important; max-width: 100%; }
+  .gradio-container :is(main, .wrap, .column) { min-width: 0 !important; max-width: 100%; }
 }
 """
 """Rules outside the area to which Gradio confines the style sheet."""

@@ -23,6 +23,7 @@ from backend.training.callbacks.metrics import MetricsCallback
 from backend.training.callbacks.nan_guard import NanGuardCallback
 from backend.training.callbacks.preview import ROWS, PreviewCallback
 from backend.training.callbacks.target import STOPPED, TargetCallback
+from backend.training.callbacks.warmup import WarmupCallback
 from backend.training.dataset import CacheBudget, FaceCache, FaceShape, LoadReport, load_faces
 from backend.training.evaluate import evenly, held_out_ssim
 from backend.training.loader import BatchLoader, EpochSampler, take
@@ -142,6 +143,7 @@ def _train(
         NanGuardCallback(roll_back, ctx.emit),
         PreviewCallback(previews[0], previews[1], ctx.job_dir, folder, ctx.emit),
         checkpoint,
+        WarmupCallback(),
     )
     with data.loader(training) as loader:
         train(training, loader, callbacks)

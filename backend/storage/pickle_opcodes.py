@@ -45,7 +45,7 @@ class Machine:
         self._allow = allow
         self._callable = frozenset(id(stand_in) for stand_in in allow.values())
 
-    def run(self, opcodes: Mapping[int, Callable[[Machine], None]]) -> Any:
+    def run(self, opcodes: Mapping[int, Callable[[Machine], object]]) -> Any:
         """Execute until STOP and return what lies on the stack."""
         data = self.data
         for _ in range(MAX_STEPS):
@@ -112,7 +112,7 @@ class Machine:
             raise PickleRefusedError("more array data than its size allows")
 
 
-Step = Callable[[Machine], None]
+Step = Callable[[Machine], object]
 
 _STOP = ord(".")
 
@@ -158,7 +158,7 @@ def _long(data: bytes) -> int:
 
 
 def _skip(count: int) -> Step:
-    return lambda m: m.take(count) and None
+    return lambda m: m.take(count)
 
 
 def _mark(m: Machine) -> None:
@@ -329,7 +329,7 @@ OPCODES: Mapping[int, Step] = MappingProxyType(
         0x95: _skip(8),  # FRAME
         ord("("): _mark,
         ord("0"): _pop,
-        ord("1"): lambda m: m.pop_mark() and None,
+        ord("1"): Machine.pop_mark,
         ord("2"): lambda m: m.stack.append(m.stack[-1]),
         ord("N"): _constant(None),
         0x88: _constant(True),

@@ -112,7 +112,7 @@ class SideFiles:
     """
 
     def __init__(self, project: Path, name: SideName) -> None:
-        self.name = name
+        self.name: SideName = name
         self._project = project
         self.frames_dir = project / f"data_{name}"
         self.aligned_dir = self.frames_dir / "aligned"

@@ -64,7 +64,8 @@ def _set_array_state(array: np.ndarray[Any, Any], state: object) -> None:
         raise PickleRefusedError("an array with a strange state")
     _version, shape, dtype, fortran, data = state
     checked = _check_shape(shape, dtype, data)
-    array.__setstate__((1, checked, dtype.dtype, bool(fortran), bytes(data)))
+    trusted: Any = (1, checked, dtype.dtype, bool(fortran), bytes(data))
+    array.__setstate__(trusted)
 
 
 def _array_from_buffer(data: object, dtype: object, shape: object, order: object = "C") -> np.ndarray[Any, Any]:

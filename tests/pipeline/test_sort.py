@@ -6,12 +6,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from backend.storage.face_file import read_face, write_face, write_face_image
 
 from backend.core.errors import BadInputError, StopRequested
 from backend.core.settings import SortSettings
 from backend.pipeline import sort
 from backend.pipeline.context import StageContext
+from backend.storage.face_file import read_face, write_face, write_face_image
 from backend.storage.image import read_image
 from backend.storage.workspace import Project, Workspace
 from tests.drawn_faces import BRUNO, write_faceset

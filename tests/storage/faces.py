@@ -41,3 +41,8 @@ def fill(folder: Path, count: int) -> list[str]:
     for number, name in enumerate(names):
         write_face_image(folder / name, picture(seed=number), make_face(f"{name[:5]}.png", number))
     return names
+
+
+def names_in(folder: Path) -> list[str]:
+    """Names of everything in a folder, hidden things too, sorted."""
+    return sorted(path.name for path in folder.iterdir())

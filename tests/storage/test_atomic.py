@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import namedtuple
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 
 from backend.core.errors import DamagedFileError, DiskFullError
 from backend.storage import atomic
+from tests.storage.faces import names_in
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -20,7 +20,7 @@ def test_bytes_replace_the_old_ones(tmp_path: Path, durable: bool) -> None:
     atomic.write_bytes(path, b"old", durable)
     atomic.write_bytes(path, b"new", durable)
     assert path.read_bytes() == b"new"
-    assert os.listdir(tmp_path) == [path.name]
+    assert names_in(tmp_path) == [path.name]
 
 
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -30,7 +30,7 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
         file.write(b"half")
         raise ZeroDivisionError
     assert path.read_bytes() == b"old"
-    assert os.listdir(tmp_path) == ["a"]
+    assert names_in(tmp_path) == ["a"]
 
 
 def test_the_target_is_untouched_until_the_end(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_missing_json_is_an_os_error(tmp_path: Path) -> None:
 def test_numbers_that_json_lacks_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON"):
         atomic.write_json(tmp_path / "a.json", {"a": float("nan")})
-    assert os.listdir(tmp_path) == []
+    assert names_in(tmp_path) == []
 
 
 def test_disk_is_checked_where_a_folder_will_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

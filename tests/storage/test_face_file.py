@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from backend.core.faces import Face, FaceType
 from backend.storage import jpeg, safe_pickle
 from backend.storage.face_file import dict_of_face, face_of_dict, read_face, scaled, write_face, write_face_image
 from backend.storage.image import encode_image, read_image
-from tests.storage.faces import make_face, picture
+from tests.storage.faces import make_face, names_in, picture
 from tests.storage.test_safe_pickle import Numpy1Unpickler, same
 
 
@@ -57,7 +56,7 @@ def test_round_trip(tmp_path: Path, full: Face) -> None:
     write_face_image(tmp_path / "a.jpg", picture(), full, 90)
     assert equal(read_face(tmp_path / "a.jpg"), full)
     assert read_image(tmp_path / "a.jpg").shape == picture().shape
-    assert os.listdir(tmp_path) == ["a.jpg"]
+    assert names_in(tmp_path) == ["a.jpg"]
 
 
 def test_types_are_those_deepfacelab_expects(tmp_path: Path, full: Face) -> None:
@@ -88,7 +87,9 @@ def test_nothing_is_stored_for_what_is_not_there(tmp_path: Path) -> None:
 
 def test_only_the_data_changes(tmp_path: Path, full: Face) -> None:
     path = tmp_path / "a.jpg"
-    put(path, {**dict_of_face(full), "unknown": [1, "x"], "lookalike": '{"version": 9, "later": 1, "detector": "s3fd"}'})
+    put(
+        path, {**dict_of_face(full), "unknown": [1, "x"], "lookalike": '{"version": 9, "later": 1, "detector": "s3fd"}'}
+    )
     before = path.read_bytes()
     write_face(path, read_face(path))
     assert path.read_bytes() == before

@@ -103,7 +103,9 @@ def test_labels_carry_unit_and_default():
     facts = SaehdSettings.model_fields
     assert full_label("train", "resolution", facts["resolution"]) == "Resolution, px (default 128)"
     assert full_label("train", "random_warp", facts["random_warp"]) == "Random warp (default on)"
-    assert full_label("extract-faces", "face_type", ExtractFacesSettings.model_fields["face_type"]).endswith("(default whole face)")
+    assert full_label("extract-faces", "face_type", ExtractFacesSettings.model_fields["face_type"]).endswith(
+        "(default whole face)"
+    )
 
 
 def test_help_tells_the_range_in_words():

@@ -60,7 +60,12 @@ def test_the_whole_path_is_done():
 
 @pytest.mark.parametrize(
     ("state", "mark"),
-    [(JobState.RUNNING, "running"), (JobState.STOPPING, "running"), (JobState.FAILED, "failed"), (JobState.DONE, "done")],
+    [
+        (JobState.RUNNING, "running"),
+        (JobState.STOPPING, "running"),
+        (JobState.FAILED, "failed"),
+        (JobState.DONE, "done"),
+    ],
 )
 def test_jobs_show_on_their_step(state, mark):
     found = by_name(ProjectStatus(src=FACES, dst=FACES), jobs=[job("extract-faces", state)])

@@ -1,0 +1,193 @@
+"""The page as a whole: built without heavy libraries, private, and telling only what changed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+import webui
+from backend.core.errors import BadInputError
+from ui_tabs.context import View, guarded
+from ui_tabs.serve import is_loopback, port_in_use, visitors
+from ui_tabs.steps import TITLES
+from ui_tabs.theme import launch_looks
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("workspace")
+    page, manager = webui.build(folder)
+    manager.workspace.create("film", "Ann agreed.")
+    return page, manager
+
+
+def handler(page, name):
+    return next(fn.fn for fn in page.fns.values() if getattr(fn.fn, "__name__", "") == name)
+
+
+def test_there_is_one_tab_per_step(built):
+    page, _ = built
+    found = [block.id for block in page.blocks.values() if type(block).__name__ == "Tab"]
+    assert found == list(TITLES)
+
+
+def test_everything_clickable_has_an_id(built):
+    page, _ = built
+    kinds = ("Button", "UploadButton", "Dropdown", "Radio", "Checkbox", "Slider", "Number", "Textbox", "File")
+    nameless = [
+        f"{type(block).__name__} {getattr(block, 'label', '') or getattr(block, 'value', '')}"
+        for block in page.blocks.values()
+        if type(block).__name__ in kinds and not block.elem_id
+    ]
+    assert nameless == []
+
+
+def test_ids_are_unique(built):
+    page, _ = built
+    found = [block.elem_id for block in page.blocks.values() if getattr(block, "elem_id", None)]
+    assert sorted(found) == sorted(set(found))
+
+
+def test_no_event_is_part_of_the_public_api(built):
+    page, _ = built
+    assert [fn.api_name for fn in page.fns.values() if fn.api_visibility == "public" and fn.fn is not None] == []
+
+
+def test_ticks_do_not_wait_for_each_other(built):
+    page, _ = built
+    looks = [fn for fn in page.fns.values() if getattr(fn.fn, "__name__", "") in ("look", "fill", "load", "select")]
+    assert looks
+    assert {fn.concurrency_limit for fn in looks} == {None}
+
+
+@pytest.mark.parametrize("tab", TITLES)
+def test_a_second_look_finds_nothing_new(built, tab):
+    page, _ = built
+    look = handler(page, "look")
+    view = View(project="film", tab=tab)
+    assert len(look(view)) > 1
+    for _ in range(3):
+        again = look(view)
+    assert not [key for key in again if key != "__type__"]
+
+
+@pytest.mark.parametrize("tab", TITLES)
+def test_every_tab_shows_without_a_project(built, tab):
+    page, _ = built
+    assert handler(page, "look")(View(tab=tab))
+
+
+def test_a_vanished_project_is_no_failure(built):
+    page, _ = built
+    view = View(project="gone", tab="sort")
+    assert handler(page, "fill")(view)
+    assert handler(page, "look")(view)
+
+
+def test_expected_errors_become_messages():
+    import gradio as gr
+
+    def failing():
+        raise BadInputError("The name is taken.", "Choose another.")
+
+    with pytest.raises(gr.Error) as caught:
+        guarded(failing)()
+    assert caught.value.message == "The name is taken. Choose another."
+    assert not caught.value.print_exception
+
+
+@pytest.mark.parametrize(
+    ("arguments", "asked"),
+    [([], False), (["--host", "localhost"], False), (["--host", "0.0.0.0"], True), (["--share"], True)],
+)
+def test_a_page_open_to_others_asks_for_a_password(arguments, asked, capsys):
+    found = visitors(webui.read_flags(arguments))
+    printed = capsys.readouterr().out
+    assert (found is not None) == asked
+    assert printed.count(found[1] if found else "password") == asked
+
+
+def test_a_given_password_may_hold_colons():
+    assert visitors(webui.read_flags(["--auth", "ann:a:b"])) == ("ann", "a:b")
+
+
+def test_a_password_without_a_name_is_refused(capsys):
+    with pytest.raises(SystemExit):
+        webui.read_flags(["--auth", "secret"])
+    assert "colon" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"), [("127.0.0.1", True), ("::1", True), ("192.168.1.2", False), ("box", False)]
+)
+def test_loopback(host, loopback):
+    assert is_loopback(host) == loopback
+
+
+@pytest.fixture(scope="module")
+def served(built):
+    page, manager = built
+    page.launch(
+        server_name="127.0.0.1",
+        allowed_paths=[str(manager.workspace.root)],
+        prevent_thread_lock=True,
+        quiet=True,
+        run_history=False,
+        enable_monitoring=False,
+        ssr_mode=False,
+        **launch_looks(),
+    )
+    yield page.local_url, manager.workspace.root
+    page.close()
+
+
+def test_a_port_in_use_is_noticed(served):
+    assert port_in_use("127.0.0.1", int(served[0].rstrip("/").rpartition(":")[2]))
+
+
+def fetch(url: str) -> int:
+    try:
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def test_only_the_workspace_can_be_read(served):
+    url, root = served
+    inside = root / "film" / "note.txt"
+    inside.write_text("hello", encoding="utf-8")
+    assert fetch(f"{url}gradio_api/file={quote(str(inside))}") == 200
+    outside = [Path("/etc/passwd"), ROOT / "webui.py", root.parent / "other.txt", root / ".." / "other.txt"]
+    (root.parent / "other.txt").write_text("secret", encoding="utf-8")
+    for path in outside:
+        assert fetch(f"{url}gradio_api/file={quote(str(path))}") in (403, 404), path
+
+
+def test_the_theme_asks_for_nothing_from_outside(served):
+    with urllib.request.urlopen(f"{served[0]}theme.css", timeout=10) as answer:
+        sheet = answer.read().decode()
+    assert "system-ui" in sheet
+    assert "#f6f6f7" in sheet
+    assert "http" not in sheet.replace("http://www.w3.org", "")
+
+
+def test_the_web_process_stays_light(tmp_path):
+    code = (
+        "import sys, pathlib, psutil, webui\n"
+        f"page, manager = webui.build(pathlib.Path({str(tmp_path)!r}))\n"
+        "assert not {'torch', 'face_alignment', 'mtcnn'} & set(sys.modules)\n"
+        "print(psutil.Process().memory_info().rss // 2**20)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert int(done.stdout) < 400
