@@ -62,13 +62,9 @@ def why_it_waits(
     if lane == BEST:
         return "Waits until the devices are listed."
     busy = next((other for other in ahead if lane_of_record(other, best) == lane), None)
-    if busy is None:
-        return "Starts next."
-    if lane == IO_LANE:
-        return f"Waits for {_named(busy, record)}; jobs without a device run one at a time."
-    if busy.status.state is JobState.QUEUED:
-        return f"Comes after {_named(busy, record)} on {lane_word(lane, devices)}."
-    return f"Waits for {lane_word(lane, devices)}, which {_named(busy, record)} is using."
+    return (
+        "Starts next." if busy is None else _behind(_named(busy, record), busy.status.state, lane_word(lane, devices))
+    )
 
 
 def foreign_jobs(
@@ -156,7 +152,7 @@ def settings_rows(stage: str, settings: Settings) -> list[tuple[str, str, bool]]
         elif value is None or value == "":
             text = "none"
         else:
-            text = f"{value:g}" if isinstance(value, float) else choice_label(name, value)
+            text = _plain(value) if isinstance(value, float) else choice_label(name, value)
             unit = unit_of(facts)
             text = f"{text} {unit}" if unit and not isinstance(value, str) else text
         rows.append((label_of(stage, name), text, default))
@@ -168,9 +164,21 @@ def settings_text(settings: Mapping[str, Any]) -> str:
     return json.dumps(settings, indent=1, ensure_ascii=False, sort_keys=True)
 
 
+def _behind(other: str, state: JobState, place: str) -> str:
+    if not place:
+        return f"Waits for {other}; jobs without a device run one at a time."
+    if state is JobState.QUEUED:
+        return f"Comes after {other} on {place}."
+    return f"Waits for {place}, which {other} is using."
+
+
 def _named(other: JobRecord, record: JobRecord) -> str:
     title = job_title(other)
     return title if other.request.project == record.request.project else f"{title} of {other.request.project}"
+
+
+def _plain(value: float) -> str:
+    return f"{value:.8f}".rstrip("0").rstrip(".")
 
 
 def _figure(value: Any) -> str:

@@ -136,7 +136,8 @@ def detail_html(row: Row, settings: Settings | None, command: str, after: str) -
         facts.append(("Took", duration(status.finished - status.started)))
     facts += [(name, text) for name, text in (("Runs on", row.place), ("Started from", _origin(record))) if text]
     lines = "".join(f"<dt>{name}</dt><dd>{html.escape(text)}</dd>" for name, text in facts)
-    error = f'<p class="lk-error" role="alert">{html.escape(status.error)}</p>' if status.error else ""
+    kind = "lk-error" if status.state is JobState.FAILED else "lk-notice"
+    error = f'<p class="{kind}">{html.escape(status.error)}</p>' if status.error else ""
     said = "".join(f'<p class="lk-message">{html.escape(text)}</p>' for text in (row.note, after) if text)
     title = f'<div class="lk-job-line"><b>{html.escape(job_title(record))}</b>{chip(status.state)}</div>'
     return (

@@ -237,6 +237,7 @@ class FrameWorker:
 
     def _drawn(self, frame: Image, faces: Sequence[Face]) -> Image:
         for face in faces:
+            assert face.image_to_face_mat is not None
             quad = crop_corners(face.image_to_face_mat, self._settings.image_size)
             frame = draw_landmarks(frame, face.source_landmarks, face.source_rect, quad)
         return frame

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 
 from backend.core.errors import StopRequested
-from backend.core.faces import FaceType
 from backend.core.provenance import Provenance
 from backend.core.settings import TrainSettings
 from backend.devices import torch_device
+from backend.models.base import FaceSwapModel
 from backend.models.registry import build_model
 from backend.pipeline.context import StageContext
 from backend.storage.checkpoint import Generation, join_optimizer, load_latest, remove_unfinished, rng_from_text
@@ -115,7 +115,7 @@ def _settings_of(saved: Generation | None, given: TrainSettings) -> TrainSetting
 def _train(
     step: TrainStep, settings: TrainSettings, folder: ModelFolder, saved: Generation | None, ctx: StageContext
 ) -> dict[str, Any]:
-    data = _load_data(settings, folder, ctx)
+    data = _load_data(step.model, settings, folder, ctx)
     training = Training(step, settings, torch.Generator().manual_seed(settings.seed))
     if saved is not None:
         _restore(training, saved)
@@ -154,8 +154,8 @@ def _train(
     return {**_result(training, checkpoint.info), **_evaluate(training, data), **figures}
 
 
-def _load_data(settings: TrainSettings, folder: ModelFolder, ctx: StageContext) -> _Data:
-    shape = FaceShape(settings.resolution, settings.channels, FaceType.from_letter(settings.face_type))
+def _load_data(model: FaceSwapModel, settings: TrainSettings, folder: ModelFolder, ctx: StageContext) -> _Data:
+    shape = FaceShape(model.resolution, model.channels, model.face_type)
     files = []
     for side in ("src", "dst"):
         faceset = ctx.project.side(side).faceset()

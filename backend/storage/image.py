@@ -88,7 +88,7 @@ def encode_image(image: npt.NDArray[Any], suffix: str, quality: int = 95) -> byt
         sampling = cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444 if quality >= 90 else cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420
         options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling]
     elif suffix == ".png":
-        options = [cv2.IMWRITE_PNG_COMPRESSION, 1]
+        options = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
     encoded, data = cv2.imencode(suffix, np.ascontiguousarray(image), options)
     if not encoded:
         raise BadInputError(f"A picture of shape {image.shape} could not be encoded as {suffix}.")

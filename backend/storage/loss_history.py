@@ -109,10 +109,10 @@ def _buckets(
     if not len(starts):
         empty = np.empty(0, np.float64)
         return empty, empty, empty, empty
-    values = _without_gaps(values.astype(np.float64))
-    mean = np.add.reduceat(values, starts) / (ends - starts)
-    low = np.minimum.reduceat(values, starts)
-    high = np.maximum.reduceat(values, starts)
+    finite = _without_gaps(values.astype(np.float64))
+    mean = np.add.reduceat(finite, starts) / (ends - starts)
+    low = np.minimum.reduceat(finite, starts)
+    high = np.maximum.reduceat(finite, starts)
     return mean, low, high, _smooth(mean)
 
 

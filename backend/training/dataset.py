@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -86,7 +86,7 @@ class FaceCache:
 
 @dataclass(frozen=True)
 class CacheBudget:
-    """Where decoded faces may live: in memory up to so many bytes for both sides together, else mapped from a folder."""
+    """Where decoded faces may live: in memory up to so many bytes for both sides, else mapped from a folder."""
 
     memory_bytes: int
     folder: Path
@@ -166,7 +166,7 @@ def prepare_face(image: Bytes, face: Face, shape: FaceShape) -> tuple[Bytes, Byt
             side,
         )
     if shape.channels == 1:
-        picture = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)[..., None]
+        picture = np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY), np.uint8)[..., None]
     landmarks = transform_points(face.landmarks, to_canvas)
     if face.xseg_mask is not None:
         full = _xseg_on_canvas(face.xseg_mask, to_canvas, (height, width), canvas)
@@ -186,7 +186,7 @@ def _xseg_on_canvas(xseg: Bytes, to_canvas: npt.NDArray[np.float64], image_hw: t
         raise BadInputError("Its XSeg mask cannot be decoded.")
     per_mask_px = np.diag([image_hw[1] / mask.shape[1], image_hw[0] / mask.shape[0]])
     matrix = np.column_stack([to_canvas[:, :2] @ per_mask_px, to_canvas[:, 2]])
-    return cv2.warpAffine(mask, matrix, (canvas, canvas), flags=cv2.INTER_LINEAR)
+    return np.asarray(cv2.warpAffine(mask, matrix, (canvas, canvas), flags=cv2.INTER_LINEAR), np.uint8)
 
 
 def _scaled(matrix: npt.NDArray[np.float64], factor: int) -> npt.NDArray[np.float64]:
@@ -194,12 +194,13 @@ def _scaled(matrix: npt.NDArray[np.float64], factor: int) -> npt.NDArray[np.floa
     return np.asarray(matrix, np.float64) * factor
 
 
-def _resize(image: Bytes, side: int) -> Bytes:
-    """Square resize: averages when shrinking, bicubic when growing; keeps a trailing axis."""
+def _resize(image: npt.NDArray[Any], side: int) -> Bytes:
+    """Square resize of bytes: averages when shrinking, bicubic when growing."""
     if image.shape[:2] == (side, side):
         return image
     shrink = image.shape[0] > side
-    return cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA if shrink else cv2.INTER_CUBIC)
+    resized = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA if shrink else cv2.INTER_CUBIC)
+    return np.asarray(resized, np.uint8)
 
 
 def _load_side(files: Sequence[FaceFile], shape: FaceShape, folder: Path | None, report: LoadReport) -> FaceCache:

@@ -1,57 +1,82 @@
-"""Smoke: the page opens, every tab shows, a project can be made, nothing foreign is asked for."""
+"""Smoke: the page opens, every tab shows, a project can be made, nothing foreign is asked for, a phone is wide enough."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from tests.browser.conftest import PHONE
+from tests.browser.page_driver import Visitor, browser, served
 from ui_tabs.steps import TITLES
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(400)]
+
+PHONE = {"width": 400, "height": 800}
 
 
-def test_every_tab_opens_without_errors(tab, tmp_path):
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """(server, browser) for the tests of this file."""
+    with served(tmp_path_factory.mktemp("site") / "workspace") as server, browser() as opened:
+        yield server, opened
+
+
+@pytest.fixture
+def visitor(site):
+    server, opened = site
+    made = Visitor(opened, server.url)
+    yield made
+    made.page.close()
+
+
+def test_an_empty_page_says_where_to_begin(visitor):
+    visitor.tab("train")
+    visitor.page.click("#train-notice [data-goto=project]")
+    visitor.page.wait_for_selector("#tab-project-button[aria-selected=true]")
+
+
+def test_every_tab_opens_offline_and_without_errors(visitor, tmp_path):
+    foreign: list[str] = []
+    own = (visitor.url, "data:", "blob:")
+    visitor.page.on("request", lambda request: None if request.url.startswith(own) else foreign.append(request.url))
+    visitor.reload()
     for name in TITLES:
-        tab.go(name)
-        tab.page.wait_for_timeout(300)
-        tab.page.screenshot(path=tmp_path / f"{name}.png", full_page=True)
-    assert tab.errors == []
-    assert tab.foreign == []
+        visitor.tab(name)
+        visitor.page.wait_for_timeout(300)
+        visitor.shot(Path(tmp_path), name)
+    assert visitor.errors == []
+    assert foreign == []
 
 
-def test_an_empty_page_says_where_to_begin(tab):
-    tab.go("train")
-    tab.page.click("#train-notice [data-goto=project]")
-    tab.page.wait_for_selector("#tab-project-button[aria-selected=true]")
-
-
-def test_a_project_needs_a_consent_statement(tab):
-    tab.page.fill("#project-name input, #project-name textarea", "my film")
-    tab.page.click("#project-create")
-    tab.page.wait_for_selector("text=The consent statement is empty")
-    tab.page.fill("#project-new-consent textarea", "Ann agreed in writing.")
-    tab.page.click("#project-create")
-    tab.page.wait_for_selector("#project-steps >> text=consent statement", timeout=15_000)
-    assert tab.page.input_value("#header-project input") == "my film"
-    tab.page.reload()
-    tab.page.wait_for_selector("#project-steps >> text=consent statement", timeout=30_000)
-    assert tab.page.input_value("#header-project input") == "my film"
-    assert tab.page.input_value("#project-consent textarea") == "Ann agreed in writing."
-
-
-def test_the_sample_project_is_made(tab):
-    tab.page.click("#project-sample")
-    tab.page.wait_for_selector("#project-job .lk-job", timeout=30_000)
-    assert tab.wait_for_job("project", 240) == "done", tab.page.inner_text("#project-job")
-    tab.page.wait_for_selector("#project-src-card .lk-clip img", timeout=30_000)
-    tab.page.wait_for_selector("#project-dst-card .lk-clip img", timeout=30_000)
-    assert tab.errors == []
-
-
-def test_the_page_fits_a_phone(tab):
-    tab.page.set_viewport_size(PHONE)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_tab_fits_a_phone(visitor, scheme):
+    visitor.page.emulate_media(color_scheme=scheme)
+    visitor.page.set_viewport_size(PHONE)
     for name in TITLES:
-        tab.go(name)
-        tab.page.wait_for_timeout(200)
-        width = tab.page.evaluate("document.documentElement.scrollWidth")
+        visitor.tab(name)
+        visitor.page.wait_for_timeout(200)
+        width = visitor.page.evaluate("document.documentElement.scrollWidth")
         assert width <= PHONE["width"], f"{name} is {width} px wide"
+
+
+def test_a_project_needs_a_consent_statement_and_survives_a_reload(visitor):
+    page = visitor.page
+    page.fill("#project-name input, #project-name textarea", "my film")
+    visitor.press("project-create")
+    page.wait_for_selector("text=The consent statement is empty")
+    page.fill("#project-new-consent textarea", "Ann agreed in writing.")
+    visitor.press("project-create")
+    for _ in range(2):
+        page.wait_for_function("document.querySelector('#header-project input')?.value === 'my film'")
+        page.wait_for_function(
+            "document.querySelector('#project-consent textarea')?.value === 'Ann agreed in writing.'"
+        )
+        visitor.reload()
+
+
+def test_the_sample_project_is_made(visitor):
+    visitor.press("project-sample")
+    visitor.wait_job("project", timeout_s=240)
+    for side in ("src", "dst"):
+        visitor.page.wait_for_selector(f"#project-{side}-card .lk-clip img")
+    assert visitor.errors == []

@@ -135,13 +135,13 @@ class Mtcnn:
         """(n, 5, 2) points: mean over slightly shifted windows and their mirror images, which jitters less than one."""
         squares = _squared(boxes)
         side = (squares[:, 2] - squares[:, 0])[:, None, None]
-        windows = (squares[:, None] + np.tile(_POINT_SHIFTS, 2)[None] * side).reshape(-1, 4)
+        windows = (squares[:, None] + np.tile(_POINT_SHIFTS, 2)[None] * side).reshape(-1, 4).astype(np.float32)
         patches = self._patches(frame, windows, 48)
         straight = _points_in(windows, self._onet(patches)[2].cpu().numpy())
         mirrored = self._onet(patches.flip(3))[2].cpu().numpy().reshape(-1, 2, 5)
         mirrored = np.stack([1 - mirrored[:, 0, _MIRROR], mirrored[:, 1, _MIRROR]], axis=1)
         both = (straight + _points_in(windows, mirrored.reshape(-1, 10))) / 2
-        return both.reshape(len(boxes), len(_POINT_SHIFTS), 5, 2).mean(axis=1)
+        return both.reshape(len(boxes), len(_POINT_SHIFTS), 5, 2).mean(axis=1).astype(np.float32)
 
     def _patches(self, frame: Image, boxes: Float32, size: int) -> torch.Tensor:
         patches = np.empty((len(boxes), size, size, 3), np.uint8)

@@ -103,6 +103,8 @@ def preview_pages(
     model.eval()
     out = model.autoencode(src.target, dst.target, with_swap=True)
     model.train(was_training)
+    if out.swap is None or out.swap_mask is None:
+        raise ValueError("The network drew no swap although it was asked for one.")
     faces = (src.target, out.src_src, dst.target, out.dst_dst, out.swap)
     masks = (src.mask, out.src_src_mask, dst.mask, out.dst_dst_mask, out.dst_dst_mask * out.swap_mask)
     masked = [face * mask for face, mask in zip(faces, masks, strict=True)]
