@@ -125,7 +125,7 @@ def invert(mat_23: npt.ArrayLike) -> Float64:
         linear = np.linalg.inv(mat[:, :2])
     except np.linalg.LinAlgError as error:
         raise ValueError("The affine matrix has no inverse.") from error
-    return np.column_stack([linear, -linear @ mat[:, 2]])
+    return np.column_stack([linear, -linear @ mat[:, 2]]).astype(np.float64, copy=False)
 
 
 def averaged_yaw(landmarks_68x2: npt.ArrayLike) -> float:
@@ -209,4 +209,4 @@ def _three_point_affine(points_32: Float64, size: int) -> Float64:
     """Affine matrix that maps three frame points to (0, 0), (size, 0), (size, size)."""
     target = np.array([(0, 0), (size, 0), (size, size)], dtype=np.float64)
     system = np.column_stack([points_32, np.ones(3)])
-    return np.linalg.solve(system, target).T
+    return np.asarray(np.linalg.solve(system, target).T, dtype=np.float64)

@@ -305,7 +305,7 @@ def _poisson_clone(face: Float32, destination: Float32, mask: Float32) -> Float3
 
 def _blend(under: Float32, over: Float32, mask: Float32) -> Float32:
     """under * (1 - mask) + over * mask; (h, w, 3) float32, mask (h, w)."""
-    return under + (over - under) * mask[:, :, None]
+    return np.asarray(under + (over - under) * mask[:, :, None], dtype=np.float32)
 
 
 def _as_bgr(face: Float32) -> Float32:

@@ -1,4 +1,4 @@
-"""Smoke: the page opens, every tab shows, a project can be made, nothing foreign is asked for, a phone is wide enough."""
+"""Smoke: the page opens offline, every tab shows and fits a phone, a project can be made."""
 
 from __future__ import annotations
 

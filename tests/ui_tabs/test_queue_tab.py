@@ -102,18 +102,38 @@ class TestWords:
     @pytest.mark.parametrize(
         ("stage", "result", "words"),
         [
-            ("train", {"iteration": 1200, "src_loss": 0.5, "dst_loss": 0.25}, "iteration 1,200, loss 0.5000 src, 0.2500 dst"),
-            ("train", {"iteration": 3, "src_loss": None, "ssim_src": 0.97, "ssim_dst": 0.94}, "iteration 3, SSIM 0.970 src, 0.940 dst"),
-            ("merge", {"merged": 46, "passed_through": 2, "iteration": 9}, "46 frames merged, 2 passed through without a face, model at iteration 9"),
+            (
+                "train",
+                {"iteration": 1200, "src_loss": 0.5, "dst_loss": 0.25},
+                "iteration 1,200, loss 0.5000 src, 0.2500 dst",
+            ),
+            (
+                "train",
+                {"iteration": 3, "src_loss": None, "ssim_src": 0.97, "ssim_dst": 0.94},
+                "iteration 3, SSIM 0.970 src, 0.940 dst",
+            ),
+            (
+                "merge",
+                {"merged": 46, "passed_through": 2, "iteration": 9},
+                "46 frames merged, 2 passed through without a face, model at iteration 9",
+            ),
             ("sort", {"faces": 94, "by": "blur", "renamed": 3}, "94 faces, sharpest first, files renamed"),
-            ("extract-faces", {"faces": 1, "frames": 2, "without_face": ["a"], "detector": "mtcnn", "landmarker": "points5"}, "1 face in 2 frames, 1 without a face (mtcnn and points5)"),
+            (
+                "extract-faces",
+                {"faces": 1, "frames": 2, "without_face": ["a"], "detector": "mtcnn", "landmarker": "points5"},
+                "1 face in 2 frames, 1 without a face (mtcnn and points5)",
+            ),
             ("extract-frames", {"frames": 48, "seconds": 2.0}, "48 frames, 2.0 s of the clip"),
-            ("export", {"video": "results/a.mp4", "frames": 48, "seconds": 2.0, "audio": "copied", "mark": True}, "results/a.mp4, 48 frames, 2.0 s, with sound, marked as AI-manipulated"),
+            (
+                "export",
+                {"video": "results/a.mp4", "frames": 48, "seconds": 2.0, "audio": "copied", "mark": True},
+                "results/a.mp4, 48 frames, 2.0 s, with sound, marked as AI-manipulated",
+            ),
             ("export", {"something": 1234, "odd_name": "x"}, "something 1,234, odd name x"),
             ("create", {"src": {"width": 4, "height": 2, "frames": 1}}, "source 4 x 2, 1 frame"),
             ("sample", {"frames": 96, "seconds": 4.0}, "two clips of 4.0 s, 96 frames each"),
         ],
-    )  # fmt: skip
+    )
     def test_results(self, stage: str, result: dict[str, object], words: str) -> None:
         assert result_words(job(stage, JobState.DONE, result=result)) == words
 

@@ -74,7 +74,7 @@ class FaceMesh:
         network = self._network()
         network.setInput(blob)
         points = np.asarray(network.forward()).reshape(_MESH_POINTS, 3)[:, :2]
-        return (points - to_crop[:, 2]) @ np.linalg.inv(turn).T
+        return ((points - to_crop[:, 2]) @ np.linalg.inv(turn).T).astype(np.float32)
 
     def _network(self) -> Any:
         """This thread's network: OpenCV's cannot be shared."""
