@@ -25,6 +25,8 @@ from ui_tabs.labels import SIDE_CHOICES, SIDES
 PER_PAGE = 60
 GALLERY_S = 6
 """While faces are being found the gallery is looked up this seldom, seconds."""
+WEIGHTS_S = 15
+"""So seldom the weights folder is looked up, seconds."""
 
 
 class StageCard:
@@ -113,9 +115,10 @@ def build_extract_tab(page: PageContext) -> TabHandles:
     def tick(view: View) -> Updates:
         project = page.project(view)
         shown = {**frames.tick(view), **faces.tick(view)}
-        weights = weights_html(weights_folder() or page.manager.weights_dir)
-        if view.changed("extract.hint", weights):
-            shown[faces.hint] = weights
+        if view.changed("extract.hint-beat", int(time.time() / WEIGHTS_S)):
+            weights = weights_html(weights_folder() or page.manager.weights_dir)
+            if view.changed("extract.hint", weights):
+                shown[faces.hint] = weights
         return {**shown, **_tick_faces(view, project)}
 
     def _tick_faces(view: View, project: Project | None) -> Updates:

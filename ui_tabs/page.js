@@ -1,4 +1,5 @@
-// Links between tabs, and pictures opened large. Works for markup that is replaced at any time.
+// Links between tabs, pictures opened large, and a reload that comes back to the same project and tab.
+// Works for markup that is replaced at any time.
 (() => {
   function openTab(name) {
     const button = document.getElementById(`tab-${name}-button`);
@@ -34,7 +35,29 @@
     if (event.target.matches?.("[data-cut]")) root.style.setProperty("--lk-cut", `${event.target.value}%`);
   });
 
+  function keepProject() {
+    const name = document.querySelector("#header-project input")?.value;
+    const url = new URL(window.location.href);
+    if (name && url.searchParams.get("project") !== name) {
+      url.searchParams.set("project", name);
+      window.history.replaceState(window.history.state, "", url);
+    }
+  }
+
+  function returnToTab() {
+    const name = window.sessionStorage.getItem("lookalike-tab");
+    if (!name || name === "project") return;
+    const found = document.getElementById(`tab-${name}-button`);
+    if (found && document.querySelector("#header-facts .lk-head-fact")) found.click();
+    else window.setTimeout(returnToTab, 150);
+  }
+
+  window.setInterval(keepProject, 1000);
+  returnToTab();
+
   document.addEventListener("click", (event) => {
+    const tab = event.target.closest?.("#tabs [role=tab][id^=tab-]");
+    if (tab) window.sessionStorage.setItem("lookalike-tab", tab.id.slice(4, -7));
     const link = event.target.closest?.("[data-goto]");
     if (link) {
       event.preventDefault();

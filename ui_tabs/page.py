@@ -53,21 +53,23 @@ def _wire(demo: gr.Blocks, page: PageContext, header: Header, tabs: Sequence[Tab
     by_name = {tab.name: tab for tab in tabs}
     outputs = _unique([*header.outputs, *(component for tab in tabs for component in tab.outputs)])
 
-    def look(view: View) -> Any:
+    def changes(view: View) -> Updates:
         shown = header.tick(view)
         try:
             shown.update(by_name[view.tab].tick(view))
         except LookalikeError as error:
             if view.changed(f"error.{view.tab}", str(error)):
                 shown[page.notices[view.tab]] = error_html(str(error))
-        return shown or gr.skip()
+        return shown
+
+    def look(view: View) -> Any:
+        return changes(view) or gr.skip()
 
     def fill(view: View) -> Any:
         shown: Updates = {}
         for tab in tabs:
             shown.update(tab.fill(view))
-        rest = look(view)
-        return {**shown, **rest} if isinstance(rest, dict) else shown or gr.skip()
+        return {**shown, **changes(view)} or gr.skip()
 
     def load(view: View, request: gr.Request) -> Any:
         wanted = str(request.query_params.get("project", ""))

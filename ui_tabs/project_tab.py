@@ -8,11 +8,12 @@ from typing import Any
 
 import gradio as gr
 
-from backend.core.errors import BadInputError
+from backend.core.errors import BadInputError, LookalikeError
 from backend.core.settings import SampleSettings
 from backend.storage.usage import CLEANABLE, Use, clean, usage
 from ui_tabs.clip_cards import ClipCards
 from ui_tabs.context import PageContext, TabHandles, Updates, View
+from ui_tabs.form import error_html
 from ui_tabs.header import MARKS, size
 from ui_tabs.job_panel import JobPanel, empty_html
 from ui_tabs.labels import SIDES
@@ -146,6 +147,7 @@ def _clip_card(page: PageContext, side: str) -> Any:
     with gr.Column(elem_classes="lk-card", min_width=300):
         gr.HTML(f'<h2 class="lk-card-title"><span class="lk-side-{side}">{word}</span> clip, {whose}</h2>')
         facts = gr.HTML("", elem_id=f"project-{side}-card")
+        fault = gr.HTML("", elem_id=f"project-{side}-error")
         with gr.Accordion("Bring in a clip", open=False, elem_classes="lk-more", elem_id=f"project-{side}-bring"):
             upload = gr.File(label="Upload", height=110, elem_id=f"project-{side}-upload")
             with gr.Row(elem_classes="lk-buttons lk-end"):
@@ -156,29 +158,34 @@ def _clip_card(page: PageContext, side: str) -> Any:
                 )
                 take = gr.Button("Use this file", size="sm", elem_id=f"project-{side}-take")
 
-    def bring(view: View, given: str) -> None:
+    def bring(view: View, given: str) -> str:
         from backend.storage.video import probe
 
         project = page.need_project(view)
-        source = page.workspace.resolve_inside(given.strip())
-        if source.is_file():
-            probe(source)
-        project.import_video(side, source)
-
-    def uploaded(view: View, given: str | None) -> Any:
-        if given:
-            bring(view, given)
-            Path(given).unlink(missing_ok=True)
-        return None
-
-    def named(view: View, given: str) -> str:
-        if not given.strip():
-            raise BadInputError("No file was named.", "Type the path of a clip inside the workspace folder.")
-        bring(view, given)
+        try:
+            source = page.workspace.resolve_inside(given.strip())
+            if source.is_file():
+                probe(source)
+            project.import_video(side, source)
+        except LookalikeError as error:
+            return error_html(str(error))
         return ""
 
-    page.act(upload.upload, uploaded, [page.view, upload], upload, show_progress="minimal")
-    page.act(take.click, named, [page.view, path], path, show_progress="minimal")
+    def uploaded(view: View, given: str | None) -> tuple[None, str]:
+        if not given:
+            return None, ""
+        said = bring(view, given)
+        Path(given).unlink(missing_ok=True)
+        return None, said
+
+    def named(view: View, given: str) -> tuple[str, str]:
+        if not given.strip():
+            return "", error_html("No file was named. Type the path of a clip inside the workspace folder.")
+        said = bring(view, given)
+        return given if said else "", said
+
+    page.act(upload.upload, uploaded, [page.view, upload], [upload, fault], show_progress="minimal")
+    page.act(take.click, named, [page.view, path], [path, fault], show_progress="minimal")
     return facts
 
 

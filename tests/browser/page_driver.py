@@ -115,18 +115,15 @@ class Visitor:
         self.page.click(f"#tab-{name}-button")
         self.page.wait_for_selector(f"#tab-{name}:visible")
 
-    def open_fold(self, elem_id: str) -> None:
-        """Open an accordion by the id of something inside it."""
-        self.page.evaluate(
-            """id => { const fold = document.getElementById(id).closest('.lk-more');
-                       const label = fold && fold.querySelector('.label-wrap');
-                       if (label && !label.classList.contains('open')) label.click(); }""",
-            elem_id,
-        )
+    def unfold(self, scope: str, title: str) -> None:
+        """Open an accordion by its title; what is inside a closed one is not on the page yet."""
+        label = self.page.locator(f"{scope} .label-wrap", has_text=title).first
+        label.wait_for()
+        if "open" not in (label.get_attribute("class") or "").split():
+            label.click()
 
     def type_number(self, elem_id: str, value: float) -> None:
         """Type into a number field or the number of a slider."""
-        self.open_fold(elem_id)
         field = self.page.locator(f"#{elem_id} input[type=number]").first
         field.fill(str(value))
         field.press("Tab")

@@ -50,7 +50,7 @@ def _begin(visitor: Visitor, clips: Path, shots: Path) -> None:
     page.fill("#project-new-consent textarea", "Both people agreed in writing.")
     visitor.press("project-create")
     for side in ("src", "dst"):
-        visitor.open_fold(f"project-{side}-upload")
+        visitor.unfold(f"#project-{side}-bring", "Bring in a clip")
         page.set_input_files(f"#project-{side}-upload input[type=file]", str(clips / f"data_{side}.mp4"))
         page.wait_for_selector(f"#project-{side}-card img")
     visitor.shot(shots, "project")
@@ -82,7 +82,7 @@ def _sort(visitor: Visitor, shots: Path, workspace: Workspace) -> None:
     visitor.press("sort-remove")
     page.wait_for_function(f"document.querySelectorAll('#tab-sort .lk-tile[data-name]').length === {before - 2}")
     assert len(side.faceset().records()) == before - 2
-    visitor.open_fold("sort-undo")
+    visitor.unfold("#sort-trash-fold", "rash")
     visitor.press("sort-undo")
     page.wait_for_function(f"document.querySelectorAll('#tab-sort .lk-tile[data-name]').length >= {before}")
     visitor.press("sort-start")
@@ -94,7 +94,9 @@ def _train(visitor: Visitor, shots: Path) -> None:
     page = visitor.page
     visitor.tab("train")
     visitor.choose("train-preset", "First look")
-    page.wait_for_function("document.querySelector('#train-resolution input[type=number]').value === '96'")
+    for title in ("Network", "Saving and previews"):
+        visitor.unfold("#tab-train", title)
+    page.wait_for_function("document.querySelector('#train-resolution input[type=number]')?.value === '96'")
     sizes = {"resolution": 64, "ae_dims": 32, "e_dims": 16, "d_dims": 16, "d_mask_dims": 8}
     for name, value in {**sizes, "batch_size": 4, "preview_interval": 20}.items():
         visitor.type_number(f"train-{name}", value)
@@ -119,6 +121,7 @@ def _merge(visitor: Visitor, shots: Path) -> None:
     page = visitor.page
     visitor.tab("merge")
     page.wait_for_selector("#merge-picture .lk-compare img", timeout=90_000)
+    visitor.unfold("#tab-merge", "Mask")
     first = page.get_attribute("#merge-picture .lk-compare img", "src")
     visitor.type_number("merge-blur_mask", 120)
     page.wait_for_function(

@@ -191,3 +191,11 @@ def test_the_web_process_stays_light(tmp_path):
         [sys.executable, "-c", code], check=True, cwd=ROOT, capture_output=True, text=True, timeout=120
     )
     assert int(done.stdout) < 400
+
+
+def test_filling_again_gives_components_only(built):
+    page, _ = built
+    fill, view = handler(page, "fill"), View(project="film")
+    for _ in range(3):
+        found = fill(view)
+    assert "__type__" not in found
