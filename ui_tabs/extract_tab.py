@@ -14,7 +14,7 @@ from backend.core.settings import ExtractFacesSettings, ExtractFramesSettings, S
 from backend.environment import weights_folder
 from backend.jobs.command import command_line
 from backend.storage.faceset import FaceRecord
-from backend.storage.workspace import Project
+from backend.storage.workspace import Project, SideStatus
 from ui_tabs.context import OPEN_STATES, PageContext, TabHandles, Updates, View
 from ui_tabs.extract_report import counters_html, faceless_html, weights_html
 from ui_tabs.form import SettingsForm
@@ -95,67 +95,84 @@ class StageCard:
         return "" if side.frames else f"There are no {word} frames yet. Extract the frames first."
 
 
-def build_extract_tab(page: PageContext) -> TabHandles:
-    """Make the tab."""
-    with page.tab("extract") as tab:
-        side = gr.Radio(list(SIDE_CHOICES), value="src", show_label=False, container=False, elem_id="extract-side")
-        with gr.Row(elem_classes="lk-split"):
-            with gr.Column(scale=2, min_width=320):
-                words = ("Frames from the clip", "Progress appears here once frames are being written.")
-                frames = StageCard(page, "extract-frames", ExtractFramesSettings, words)
-                words = ("Faces from the frames", "Progress appears here once faces are being found.")
-                faces = StageCard(page, "extract-faces", ExtractFacesSettings, words)
-            with gr.Column(scale=3, min_width=320, elem_classes="lk-card"):
-                counters = gr.HTML("", elem_id="extract-counters")
-                marks = gr.Checkbox(label="Show landmarks", value=True, elem_id="extract-marks", container=False)
-                gallery = Gallery(page, "extract", PER_PAGE, "The aligned faces appear here once they were extracted.")
-                with gr.Accordion("Frames without a face", open=False, elem_classes="lk-more"):
-                    faceless = gr.HTML("", elem_id="extract-faceless")
+class ExtractTab:
+    """Widgets and handlers of the tab."""
 
-    def tick(view: View) -> Updates:
-        project = page.project(view)
-        shown = {**frames.tick(view), **faces.tick(view)}
+    def __init__(self, page: PageContext) -> None:
+        self.page = page
+        with page.tab("extract") as self.tab:
+            self.side = gr.Radio(
+                list(SIDE_CHOICES), value="src", show_label=False, container=False, elem_id="extract-side"
+            )
+            with gr.Row(elem_classes="lk-split"):
+                with gr.Column(scale=2, min_width=320):
+                    words = ("Frames from the clip", "Progress appears here once frames are being written.")
+                    self.frames = StageCard(page, "extract-frames", ExtractFramesSettings, words)
+                    words = ("Faces from the frames", "Progress appears here once faces are being found.")
+                    self.faces = StageCard(page, "extract-faces", ExtractFacesSettings, words)
+                with gr.Column(scale=3, min_width=320, elem_classes="lk-card"):
+                    self._build_result()
+        page.act(self.side.input, self._choose, [page.view, self.side], self._forms())
+        page.act(self.marks.input, self._toggle, [page.view, self.marks], None)
+
+    def _build_result(self) -> None:
+        self.counters = gr.HTML("", elem_id="extract-counters")
+        self.marks = gr.Checkbox(label="Show landmarks", value=True, elem_id="extract-marks", container=False)
+        empty = "The aligned faces appear here once they were extracted."
+        self.gallery = Gallery(self.page, "extract", PER_PAGE, empty)
+        with gr.Accordion("Frames without a face", open=False, elem_classes="lk-more"):
+            self.faceless = gr.HTML("", elem_id="extract-faceless")
+
+    @property
+    def outputs(self) -> list[Any]:
+        """Every component that tick() and fill() may update."""
+        return [self.side, self.marks, self.counters, self.faceless, *self._forms(), *self.gallery.outputs]
+
+    def tick(self, view: View) -> Updates:
+        """What changed."""
+        shown = {**self.frames.tick(view), **self.faces.tick(view), **self._tick_faces(view)}
         if view.changed("extract.hint-beat", int(time.time() / WEIGHTS_S)):
-            weights = weights_html(weights_folder() or page.manager.weights_dir)
+            weights = weights_html(weights_folder() or self.page.manager.weights_dir)
             if view.changed("extract.hint", weights):
-                shown[faces.hint] = weights
-        return {**shown, **_tick_faces(view, project)}
-
-    def _tick_faces(view: View, project: Project | None) -> Updates:
-        busy = any(job.status.state in OPEN_STATES for job in page.jobs(view, ("extract-faces",)))
-        turn = view.local.get("extract.page", 0)
-        beat = (
-            view.project,
-            side_of(view),
-            turn,
-            show_marks(view),
-            int(time.time() / GALLERY_S) if busy else _stamp(project, view),
-        )
-        if not view.changed("extract.beat", beat):
-            return {}
-        side = project.side(side_of(view)) if project else None
-        records = side.faceset().records() if side else []
-        status = getattr(project.status(), side_of(view)) if project else None
-        shown = gallery.tick(view, project, pictures(records), show_marks(view))
-        shown[counters] = counters_html(status, records)
-        shown[faceless] = faceless_html(status, side.frames_without_face() if side and records else ())
+                shown[self.faces.hint] = weights
         return shown
 
-    def fill(view: View) -> Updates:
-        return {side: side_of(view), marks: show_marks(view), **frames.fill(view), **faces.fill(view)}
+    def fill(self, view: View) -> Updates:
+        """The choices of the tab and the settings of the last runs."""
+        forms = {**self.frames.fill(view), **self.faces.fill(view)}
+        return {self.side: side_of(view), self.marks: show_marks(view), **forms}
 
-    def choose(view: View, value: str) -> Updates:
+    def _tick_faces(self, view: View) -> Updates:
+        project = self.page.project(view)
+        side = project.side(side_of(view)) if project else None
+        busy = any(job.status.state in OPEN_STATES for job in self.page.jobs(view, ("extract-faces",)))
+        news = int(time.time() / GALLERY_S) if busy else _status(project, view)
+        choices = (view.project, side_of(view), self.gallery.at_page(view), show_marks(view))
+        if not view.changed("extract.beat", (choices, news)):
+            return {}
+        records = side.faceset().records() if side else []
+        status = _status(project, view)
+        shown = self.gallery.tick(view, project, pictures(records), show_marks(view))
+        shown[self.counters] = counters_html(status, records)
+        shown[self.faceless] = faceless_html(status, side.frames_without_face() if side and records else ())
+        return shown
+
+    def _forms(self) -> list[Any]:
+        return [*self.frames.outputs, *self.faces.outputs]
+
+    def _choose(self, view: View, value: str) -> Updates:
         view.local["extract.side"] = value
-        gallery.first_page(view)
-        return {**frames.fill(view), **faces.fill(view)}
+        self.gallery.first_page(view)
+        return {**self.frames.fill(view), **self.faces.fill(view)}
 
-    def toggle(view: View, value: bool) -> None:
+    def _toggle(self, view: View, value: bool) -> None:
         view.local["extract.marks"] = value
 
-    forms = [*frames.outputs, *faces.outputs]
-    page.act(side.input, choose, [page.view, side], forms)
-    page.act(marks.input, toggle, [page.view, marks], None)
-    return TabHandles("extract", tab, [side, marks, *forms, counters, faceless, *gallery.outputs], tick, fill)
+
+def build_extract_tab(page: PageContext) -> TabHandles:
+    """Make the tab."""
+    made = ExtractTab(page)
+    return TabHandles("extract", made.tab, made.outputs, made.tick, made.fill)
 
 
 def side_of(view: View) -> str:
@@ -179,5 +196,5 @@ def pictures(records: Sequence[FaceRecord]) -> list[Picture]:
     return [Picture(r.path.name, r.path, r.path.stem, r.face.landmarks) for r in ordered]
 
 
-def _stamp(project: Project | None, view: View) -> Any:
+def _status(project: Project | None, view: View) -> SideStatus | None:
     return getattr(project.status(), side_of(view)) if project else None

@@ -18,8 +18,8 @@ from backend.devices import BEST, Device, resolve_device
 from backend.jobs.store import JobRecord
 from ui_tabs.context import PageContext, Updates, View
 from ui_tabs.job_panel import chip, duration, time_left
-from ui_tabs.labels import STAGE_TITLES
-from ui_tabs.steps import Step, steps, tab_of_stage
+from ui_tabs.labels import SIDES, STAGE_TITLES
+from ui_tabs.steps import Step, count, steps, tab_of_stage
 
 MARKS = {"done": "\u2713", "ready": "\u2022", "running": "\u25b6", "missing": "\u2013", "failed": "\u00d7"}
 REFRESH_DEVICES_S = 60.0
@@ -121,8 +121,8 @@ def marks_html(found: Sequence[Step], waiting: int) -> str:
         f'#tab-{step.name}-button::after{{content:"{MARKS[step.mark]}" / "{step.mark}";color:var(--lk-{step.mark})}}'
         for step in found
     ]
-    count = f'"({waiting})" / "{waiting} open jobs"' if waiting else '""'
-    return f"<style>{''.join(rules)}#tab-queue-button::after{{content:{count}}}</style>"
+    number = f'"({waiting})" / "{count(waiting, "open job")}"' if waiting else '""'
+    return f"<style>{''.join(rules)}#tab-queue-button::after{{content:{number}}}</style>"
 
 
 def notice_html(step: Step) -> str:
@@ -138,7 +138,7 @@ def fact(name: str, text: str, title: str = "", alert: bool = False, chips: str 
     """One fact of the bar."""
     classes = "lk-head-fact lk-attention" if alert else "lk-head-fact"
     tip = f' title="{html.escape(title)}"' if title else ""
-    label = f'<span class="lk-head-name">{name}</span>'
+    label = "" if chips else f'<span class="lk-head-name">{name}</span>'
     return (
         f'<span class="{classes}" data-fact="{name}"{tip}>{label}{chips}<span>{html.escape(text)}</span>{link}</span>'
     )
@@ -152,7 +152,8 @@ def device_text(device: Device, free_bytes: int) -> str:
 def running_text(record: JobRecord, project: str) -> str:
     """What runs, how far it is, and how long it will take."""
     status = record.status
-    name = str(record.request.settings.get("model") or record.request.settings.get("side") or "")
+    settings = record.request.settings
+    name = str(settings.get("model") or SIDES.get(str(settings.get("side", "")), ""))
     words = [STAGE_TITLES.get(record.request.stage, record.request.stage).lower(), name]
     if record.request.project != project:
         words.append(f"in {record.request.project}")

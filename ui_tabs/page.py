@@ -49,52 +49,64 @@ def build_page(manager: JobManager, workspace: Workspace, root_path: str = "") -
     return demo
 
 
-def _wire(demo: gr.Blocks, page: PageContext, header: Header, tabs: Sequence[TabHandles]) -> None:
-    by_name = {tab.name: tab for tab in tabs}
-    outputs = _unique([*header.outputs, *(component for tab in tabs for component in tab.outputs)])
+class _Dispatcher:
+    """Asks the header and the visible tab what changed. Nothing of a user is kept here, only in the View."""
 
-    def changes(view: View) -> Updates:
-        shown = header.tick(view)
+    def __init__(self, page: PageContext, header: Header, tabs: Sequence[TabHandles]) -> None:
+        self.page = page
+        self.header = header
+        self.tabs = {tab.name: tab for tab in tabs}
+        self.outputs = _unique([*header.outputs, *(component for tab in tabs for component in tab.outputs)])
+
+    def look(self, view: View) -> Any:
+        """What changed since the last look."""
+        return self._changes(view) or gr.skip()
+
+    def fill(self, view: View) -> Any:
+        """All forms as they are on disk, and what changed."""
+        shown: Updates = {}
+        for tab in self.tabs.values():
+            shown.update(tab.fill(view))
+        return {**shown, **self._changes(view)} or gr.skip()
+
+    def load(self, view: View, request: gr.Request) -> Any:
+        """The page was opened: the project named in the address, else the last one."""
+        wanted = str(request.query_params.get("project", ""))
+        view.open(wanted if wanted in self.page.workspace.projects() else self.page.last_opened())
+        view.tab = "project"
+        return self.fill(view)
+
+    def switch(self, view: View, name: str | None) -> Any:
+        """Another project was chosen."""
+        if name and name != view.project:
+            self.page.workspace.open(name)
+            self.page.remember(name)
+            view.open(name)
+        return self.fill(view)
+
+    def _changes(self, view: View) -> Updates:
+        shown = self.header.tick(view)
         try:
-            shown.update(by_name[view.tab].tick(view))
-        except LookalikeError as error:
+            shown.update(self.tabs[view.tab].tick(view))
+        except (LookalikeError, OSError) as error:
             if view.changed(f"error.{view.tab}", str(error)):
-                shown[page.notices[view.tab]] = error_html(str(error))
+                shown[self.page.notices[view.tab]] = error_html(str(error))
         return shown
 
-    def look(view: View) -> Any:
-        return changes(view) or gr.skip()
 
-    def fill(view: View) -> Any:
-        shown: Updates = {}
-        for tab in tabs:
-            shown.update(tab.fill(view))
-        return {**shown, **changes(view)} or gr.skip()
-
-    def load(view: View, request: gr.Request) -> Any:
-        wanted = str(request.query_params.get("project", ""))
-        view.open(wanted if wanted in page.workspace.projects() else page.last_opened())
-        view.tab = "project"
-        return fill(view)
-
-    def switch(view: View, name: str | None) -> Any:
-        if name and name != view.project:
-            page.workspace.open(name)
-            page.remember(name)
-            view.open(name)
-        return fill(view)
-
+def _wire(demo: gr.Blocks, page: PageContext, header: Header, tabs: Sequence[TabHandles]) -> None:
+    ask = _Dispatcher(page, header, tabs)
     always = {"concurrency_limit": None, "show_progress": "hidden", "api_visibility": "private"}
     timer = gr.Timer(TICK_S)
-    timer.tick(look, page.view, outputs, **always)
-    demo.load(load, page.view, outputs, **always)
-    page.on(header.project.input, switch, [page.view, header.project], outputs, concurrency_limit=None)
+    timer.tick(ask.look, page.view, ask.outputs, **always)
+    demo.load(ask.load, page.view, ask.outputs, **always)
+    page.on(header.project.input, ask.switch, [page.view, header.project], ask.outputs, concurrency_limit=None)
     for tab in tabs:
-        tab.tab.select(_selector(tab.name, look), page.view, outputs, **always)
+        tab.tab.select(_selector(tab.name, ask.look), page.view, ask.outputs, **always)
     for event in page.refreshing:
-        event.then(look, page.view, outputs, **always)
+        event.then(ask.look, page.view, ask.outputs, **always)
     for event in page.refilling:
-        event.then(fill, page.view, outputs, **always)
+        event.then(ask.fill, page.view, ask.outputs, **always)
 
 
 def _selector(name: str, look: Callable[[View], Any]) -> Callable[[View], Any]:

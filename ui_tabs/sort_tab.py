@@ -277,7 +277,7 @@ def head_html(side: str, faces: int, order_by: str, damaged: Sequence[tuple[str,
 def _caption(record: FaceRecord, order_by: str) -> str:
     pose = record.face.pose_rad
     if order_by in ("yaw", "pitch") and pose is not None:
-        return f"{order_by} {57.2958 * pose[1 if order_by == 'yaw' else 0]:+.0f}\u00b0"
+        return f"{order_by} {round(57.2958 * pose[1 if order_by == 'yaw' else 0]):+d}\u00b0"
     if order_by == "blur" and record.face.sharpness is not None:
         return f"sharpness {record.face.sharpness:.0f}"
     return record.path.stem
