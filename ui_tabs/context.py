@@ -206,7 +206,11 @@ class PageContext:
     def device_choices(self) -> list[tuple[str, str]]:
         """(label, value) of the devices that can be chosen; only best and cpu while they are being listed."""
         devices = self.manager.devices() or []
-        named = [(f"{device.label} ({device.name})", device.name) for device in devices if device.name != "cpu"]
+        named = [
+            (f"{device.label} ({device.name}){', unverified' if device.unverified else ''}", device.name)
+            for device in devices
+            if device.name != "cpu"
+        ]
         return [("best", "best"), *named, ("CPU", "cpu")]
 
     def save_settings(self, view: View, name: str, settings: Settings) -> Path:

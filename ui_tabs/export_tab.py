@@ -42,7 +42,8 @@ class ExportTab:
                     page, "export", ("export",), "Progress appears here. Exports started meanwhile wait in the queue."
                 )
                 self.waiting = gr.HTML("", elem_id="export-waiting")
-                self.command = gr.HTML("", elem_id="export-command")
+                with gr.Accordion("Command line of this run", open=False, elem_classes="lk-more"):
+                    self.command = gr.HTML("", elem_id="export-command")
             with gr.Column(scale=3, min_width=320, elem_classes="lk-card"):
                 gr.HTML('<h2 class="lk-card-title">Results</h2>')
                 self.results = gr.HTML(empty_html(NOTHING_YET), elem_id="export-results", js_on_load=RESULT_SCRIPT)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,7 +18,7 @@ from ui_tabs.context import OPEN_STATES, PageContext, TabHandles, Updates, View
 from ui_tabs.extract_report import counters_html, faceless_html, weights_html
 from ui_tabs.form import SettingsForm
 from ui_tabs.gallery import Gallery, Picture
-from ui_tabs.job_panel import JobPanel
+from ui_tabs.job_panel import JobPanel, command_html
 from ui_tabs.labels import SIDE_CHOICES, SIDES
 
 PER_PAGE = 60
@@ -40,16 +39,13 @@ class StageCard:
             gr.HTML(f'<h2 class="lk-card-title">{words[0]}</h2>')
             self.hint = gr.HTML("", elem_id=f"{stage}-hint")
             self.form = SettingsForm(kind, stage, stage, exclude=("side",), choices={"device": page.device_choices()})
-            with gr.Row(elem_classes="lk-buttons"):
-                self.start = gr.Button("Start", variant="primary", elem_id=f"{stage}-start")
-                self.save = gr.Button("Save settings", size="sm", elem_id=f"{stage}-save", elem_classes="lk-quiet")
+            self.start = gr.Button("Start", variant="primary", elem_id=f"{stage}-start")
             self.panel = JobPanel(page, stage, (stage,), words[1], same_side)
             with gr.Accordion("Command line of this run", open=False, elem_classes="lk-more"):
                 self.command = gr.HTML("", elem_id=f"{stage}-command")
         inputs = {*self.form.inputs, page.view}
         self.form.wire(page, lambda view: {"side": side_of(view)}, None, (self.command, self.command_html))
         page.act(self.start.click, self._begin, inputs, [self.form.error])
-        page.on(self.save.click, self._save, inputs, [self.form.error])
         self.panel.attach_start(self.start, self._missing)
 
     @property
@@ -69,19 +65,12 @@ class StageCard:
 
     def command_html(self, view: View, settings: Settings) -> str:
         """The command line that does the same."""
-        line = command_line(self.stage, view.project or "PROJECT", settings, self.page.workspace.root)
-        return f'<div class="lk-command">{html.escape(line)}</div>'
+        line = command_line(self.stage, view.project or "PROJECT", settings, self.page.shown_root)
+        return command_html(line)
 
     def _begin(self, values: Mapping[Any, Any]) -> Updates:
         view = values[self.page.view]
         self.page.submit(view, self.stage, self.form.read(values, side=side_of(view)))
-        return {self.form.error: ""}
-
-    def _save(self, values: Mapping[Any, Any]) -> Updates:
-        view = values[self.page.view]
-        settings = self.form.read(values, side=side_of(view))
-        path = self.page.save_settings(view, f"{self.stage}-{side_of(view)}", settings)
-        gr.Info(f"Saved as {path}. The command line reads it with --config.", duration=8)
         return {self.form.error: ""}
 
     def _missing(self, view: View) -> str:

@@ -42,8 +42,8 @@ class SettingsForm:
     Attributes:
         widgets: field name -> component.
         inputs: all widgets as a set; a handler with these inputs gets a dict for read().
-        error: where contradictions are shown; note: why some fields are grey; reset: the button; both are wired by
-            wire().
+        error: where contradictions are shown; note: why some fields are grey; reset, save: the buttons below the
+            fields, wired by wire().
     """
 
     def __init__(
@@ -68,7 +68,9 @@ class SettingsForm:
                     with gr.Accordion(group, open=False, elem_classes="lk-more"):
                         self._add(names, given)
             self.error = gr.HTML("", elem_id=f"{key}-error", elem_classes="lk-form-error")
-            self.reset = gr.Button("Reset to defaults", size="sm", elem_id=f"{key}-reset", elem_classes="lk-quiet")
+            with gr.Row(elem_classes="lk-buttons"):
+                self.reset = gr.Button("Reset to defaults", size="sm", elem_id=f"{key}-reset", elem_classes="lk-quiet")
+                self.save = gr.Button("Save settings", size="sm", elem_id=f"{key}-save", elem_classes="lk-quiet")
         self.inputs: set[Any] = set(self.widgets.values())
 
     @property
@@ -130,7 +132,7 @@ class SettingsForm:
         baseline: Callable[[View], tuple[Settings, str]] | None = None,
         command: tuple[Any, Callable[[View, Settings], str]] | None = None,
     ) -> None:
-        """Make Reset work and show contradictions (and the command line) while values change.
+        """Make Reset and Save work, and show contradictions (and the command line) while values change.
 
         Args:
             fixed: values of the excluded fields.
@@ -152,7 +154,16 @@ class SettingsForm:
                 shown[command[0]] = command[1](view, settings)
             return shown
 
+        def save(values: Mapping[Any, Any]) -> Updates:
+            view = values[page.view]
+            given = fixed(view)
+            name = "-".join([self.stage, *(str(given[part]) for part in ("side",) if part in given)])
+            path = page.save_settings(view, name, self.read(values, **given))
+            gr.Info(f"Saved as {path}. The command line reads it with --config.", duration=8)
+            return {self.error: ""}
+
         page.on(self.reset.click, restore, page.view, self.outputs)
+        page.on(self.save.click, save, {*self.inputs, page.view}, [self.error])
         outputs = [self.error, *([command[0]] if command else [])]
         changes = [widget.change for widget in self.widgets.values()]
         page.on(changes, check, {*self.inputs, page.view}, outputs, trigger_mode="always_last")

@@ -164,8 +164,7 @@ def why_html(reason: str) -> str:
 
 def command_html(text: str) -> str:
     """A command line to copy."""
-    note = '<p class="lk-note">Command line of this run</p>'
-    return f'{note}<div class="lk-command" tabindex="0">{html.escape(text)}</div>'
+    return f'<div class="lk-command" tabindex="0">{html.escape(text)}</div>'
 
 
 def log_html(text: str) -> str:

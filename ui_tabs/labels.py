@@ -42,6 +42,7 @@ _TRAIN = MappingProxyType(
         "channels": ("Channels", "Network"),
         "model_class": ("Model family", "Network"),
         "learning_rate": ("Learning rate", "Optimiser and loss"),
+        "anneal": ("Anneal towards the end", "Optimiser and loss"),
         "optimizer": ("Optimiser", "Optimiser and loss"),
         "masked_training": ("Masked training", "Optimiser and loss"),
         "eyes_mouth_priority": ("Eyes and mouth first", "Optimiser and loss"),
@@ -179,9 +180,3 @@ def layout(stage: str, names: Sequence[str]) -> list[tuple[str, list[str]]]:
     for name in ordered:
         groups.setdefault(words.get(name, ("", MAIN))[1], []).append(name)
     return sorted(groups.items(), key=lambda item: item[0] != MAIN)
-
-
-def device_choices(devices: Sequence[Any] | None) -> list[tuple[str, str]]:
-    """(word, value) of the devices to offer; "best" and the CPU while they are still being listed."""
-    found = [(f"{d.label} ({d.name}){', unverified' if d.unverified else ''}", d.name) for d in devices or ()]
-    return [("best", "best"), *(found or [("CPU", "cpu")])]

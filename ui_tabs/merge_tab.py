@@ -16,7 +16,6 @@ from backend.storage.workspace import Project
 from ui_tabs.context import PageContext, TabHandles, Updates, View
 from ui_tabs.form import SettingsForm, error_html
 from ui_tabs.job_panel import JobPanel, command_html, empty_html
-from ui_tabs.labels import device_choices
 from ui_tabs.merge_view import VIEWS, frame_strip, merged_note, picture_html
 
 FRAME_SCRIPT = """
@@ -39,12 +38,13 @@ class MergeTab:
         with page.tab("merge") as self.tab, gr.Row(elem_classes="lk-split"):
             with gr.Column(scale=2, min_width=330, elem_classes="lk-card"):
                 self.form = SettingsForm(
-                    MergeSettings, "merge", "merge", choices={"model": [], "device": device_choices(None)}
+                    MergeSettings, "merge", "merge", choices={"model": [], "device": page.device_choices()}
                 )
                 self.start = gr.Button("Merge all frames", variant="primary", elem_id="merge-start")
                 self.panel = JobPanel(page, "merge", ("merge",), "Progress appears here when all frames are merged.")
                 self.note = gr.HTML("", elem_id="merge-made")
-                self.command = gr.HTML("", elem_id="merge-command")
+                with gr.Accordion("Command line of this run", open=False, elem_classes="lk-more"):
+                    self.command = gr.HTML("", elem_id="merge-command")
             with gr.Column(scale=5, min_width=330, elem_classes="lk-card"):
                 self.views = gr.Radio(list(VIEWS), value=VIEWS[0], label="View", elem_id="merge-view")
                 self.picture = gr.HTML(empty_html(NOTHING_YET), elem_id="merge-picture")
@@ -63,14 +63,10 @@ class MergeTab:
         """What changed: job, models, strip of frames, what is merged."""
         shown = self.panel.tick(view)
         project = self.page.project(view)
-        devices = self.page.manager.devices()
-        if view.changed("merge.devices", devices):
-            shown[self.form.widgets["device"]] = gr.update(choices=device_choices(devices))
+        shown.update(self.form.offer(view, "device", self.page.device_choices()))
         if project is None:
             return shown
-        names = project.models()
-        if view.changed("merge.models", tuple(names)):
-            shown[self.form.widgets["model"]] = gr.update(choices=names)
+        shown.update(self.form.offer(view, "model", [(name, name) for name in project.models()]))
         note = merged_note(project)
         if view.changed("merge.note", note):
             shown[self.note] = note
@@ -84,7 +80,6 @@ class MergeTab:
         settings = last if isinstance(last, MergeSettings) else MergeSettings()
         if settings.model not in names and names:
             settings = settings.model_copy(update={"model": names[-1]})
-        view.changed("merge.models", tuple(names))
         view.local["merge.settings"] = settings
         updates = self.form.updates(settings)
         updates[self.form.widgets["model"]] = gr.update(choices=names, value=settings.model if names else "")

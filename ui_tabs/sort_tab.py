@@ -17,7 +17,7 @@ from backend.storage.workspace import Project
 from ui_tabs.context import OPEN_STATES, PageContext, TabHandles, Updates, View
 from ui_tabs.form import SettingsForm
 from ui_tabs.gallery import Gallery, Picture
-from ui_tabs.job_panel import JobPanel
+from ui_tabs.job_panel import JobPanel, command_html
 from ui_tabs.labels import SIDE_CHOICES, SIDES, choice_label
 
 PER_PAGE = 100
@@ -157,8 +157,8 @@ class SortTab:
         return {self.picked: picked_html(number), **buttons}
 
     def _command(self, view: View, settings: Settings) -> str:
-        line = command_line("sort", view.project or "PROJECT", settings, self.page.workspace.root)
-        return f'<div class="lk-command">{html.escape(line)}</div>'
+        line = command_line("sort", view.project or "PROJECT", settings, self.page.shown_root)
+        return command_html(line)
 
     def _missing(self, view: View) -> str:
         project = self.page.project(view)

@@ -16,7 +16,6 @@ from backend.storage.model_folder import ModelFolder, ModelInfo
 from ui_tabs.context import PageContext, TabHandles, Updates, View
 from ui_tabs.form import SettingsForm
 from ui_tabs.job_panel import JobPanel, command_html
-from ui_tabs.labels import device_choices
 from ui_tabs.train_view import TrainView, model_card
 
 NEW = ""
@@ -49,7 +48,7 @@ class TrainTab:
                 )
                 self.card = gr.HTML("", elem_id="train-card")
                 self.form = SettingsForm(
-                    SaehdSettings, "train", "train", exclude=("model_class",), choices={"device": device_choices(None)}
+                    SaehdSettings, "train", "train", exclude=("model_class",), choices={"device": page.device_choices()}
                 )
                 with gr.Row(elem_classes="lk-buttons"):
                     self.start = gr.Button("Start", variant="primary", elem_id="train-start")
@@ -60,7 +59,8 @@ class TrainTab:
                     ("train",),
                     "Progress appears here once a training was started. Stopping saves first.",
                 )
-                self.command = gr.HTML("", elem_id="train-command")
+                with gr.Accordion("Command line of this run", open=False, elem_classes="lk-more"):
+                    self.command = gr.HTML("", elem_id="train-command")
             with gr.Column(scale=3, min_width=330):
                 self.result = TrainView(page, self.shown_model, self.panel.record)
         self._wire()
@@ -88,9 +88,7 @@ class TrainTab:
         if view.changed("train.save", running):
             shown[self.save] = gr.update(visible=running)
         shown.update(self._tick_models(view))
-        devices = self.page.manager.devices()
-        if view.changed("train.devices", devices):
-            shown[self.form.widgets["device"]] = gr.update(choices=device_choices(devices))
+        shown.update(self.form.offer(view, "device", self.page.device_choices()))
         return {**shown, **self.result.tick(view)}
 
     def fill(self, view: View) -> Updates:

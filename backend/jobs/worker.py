@@ -6,6 +6,7 @@ state.json, never in the exit code alone.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import signal
@@ -32,6 +33,8 @@ from backend.storage.workspace import Project
 
 HEARTBEAT_S = 2.0
 STATUS_INTERVAL_S = 0.25
+NICENESS = 5
+"""Jobs leave the processor to the page and to its previews first (Unix)."""
 
 
 @dataclass(frozen=True)
@@ -152,6 +155,8 @@ def main(argv: list[str], stages: Mapping[str, str] = STAGES) -> int:
     wishes = Wishes(job_dir)
     signal.signal(signal.SIGTERM, wishes.terminate)
     signal.signal(signal.SIGINT, wishes.terminate)
+    with contextlib.suppress(AttributeError, OSError):
+        os.nice(NICENESS)
     try:
         state = run_job(job_dir, stages, wishes)
     except LookalikeError as error:

@@ -19,11 +19,11 @@ from backend.pipeline.context import StageContext
 from backend.storage.checkpoint import Generation, join_optimizer, load_latest, remove_unfinished, rng_from_text
 from backend.storage.model_folder import ModelFolder, ModelInfo, resume_settings
 from backend.training.callbacks.checkpoint import CheckpointCallback
+from backend.training.callbacks.learning_rate import LearningRateCallback
 from backend.training.callbacks.metrics import MetricsCallback
 from backend.training.callbacks.nan_guard import NanGuardCallback
 from backend.training.callbacks.preview import ROWS, PreviewCallback
 from backend.training.callbacks.target import STOPPED, TargetCallback
-from backend.training.callbacks.warmup import WarmupCallback
 from backend.training.dataset import CacheBudget, FaceCache, FaceShape, LoadReport, load_faces
 from backend.training.evaluate import evenly, held_out_ssim
 from backend.training.loader import BatchLoader, EpochSampler, take
@@ -62,7 +62,7 @@ def run(settings: TrainSettings, ctx: StageContext) -> dict[str, Any]:
     """Create a model, or go on with it, until a target, a limit or the user ends it.
 
     Returns:
-        iteration, src_loss, dst_loss, ssim_src, ssim_dst (None without held-out faces), images_per_s, step_s,
+        iteration, src_loss, dst_loss, the SSIM of held_out_ssim() (None without held-out faces), images_per_s, step_s,
         peak_memory_mb, took_s, reason (why it ended).
 
     Raises:
@@ -143,7 +143,7 @@ def _train(
         NanGuardCallback(roll_back, ctx.emit),
         PreviewCallback(previews[0], previews[1], ctx.job_dir, folder, ctx.emit),
         checkpoint,
-        WarmupCallback(),
+        LearningRateCallback(),
     )
     with data.loader(training) as loader:
         train(training, loader, callbacks)
@@ -203,8 +203,7 @@ def _provenance(settings: TrainSettings, ctx: StageContext) -> Provenance:
 def _evaluate(training: Training, data: _Data) -> dict[str, Any]:
     """Masked SSIM on what was held out; None without."""
     held_src, held_dst = (side.split(data.holdout_every)[1] for side in (data.src, data.dst))
-    src, dst = held_out_ssim(training.step.model, (data.src, held_src), (data.dst, held_dst), training.step.device)
-    return {"ssim_src": src, "ssim_dst": dst}
+    return held_out_ssim(training.step.model, (data.src, held_src), (data.dst, held_dst), training.step.device)
 
 
 def _result(training: Training, info: ModelInfo) -> dict[str, Any]:

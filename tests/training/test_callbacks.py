@@ -11,9 +11,15 @@ import torch
 from backend.core.settings import TrainSettings
 from backend.models.base import FaceSwapModel, Reconstruction, SwapOutput
 from backend.training.batch import FaceBatch
+from backend.training.callbacks.learning_rate import (
+    ANNEAL_FROM,
+    ANNEAL_TO,
+    LearningRateCallback,
+    annealed,
+    run_progress,
+)
 from backend.training.callbacks.preview import preview_pages, thin_out
 from backend.training.callbacks.target import TARGET, TIME_LIMIT, TargetCallback
-from backend.training.callbacks.warmup import WarmupCallback
 from backend.training.loop import Training
 
 
@@ -28,10 +34,10 @@ def test_the_first_steps_are_small(optimizer: Any, memory: float) -> None:
         TrainSettings(learning_rate=5e-4, optimizer=optimizer),
         SimpleNamespace(optimizer=SimpleNamespace(param_groups=[group])),
     )
-    WarmupCallback().on_start(running)
+    LearningRateCallback().on_start(running)
     assert group["lr"] == pytest.approx(5e-4 * (1 - memory) ** 0.5)
     group["iterations"] = 20_000
-    WarmupCallback().on_step(running)
+    LearningRateCallback().on_step(running)
     assert group["lr"] == pytest.approx(5e-4)
 
 
@@ -84,3 +90,13 @@ def test_series_of_previews_is_thinned_out(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 11
     thin_out(tmp_path, "*_faces.jpg", 10)
     assert [int(p.name[:7]) for p in sorted(tmp_path.iterdir())] == list(np.arange(0, 11, 2))
+
+
+def test_the_rate_falls_towards_a_known_end() -> None:
+    assert annealed(0.0) == annealed(ANNEAL_FROM) == pytest.approx(1.0)
+    assert annealed(1.0) == pytest.approx(ANNEAL_TO)
+    assert annealed(0.7) > annealed(0.9)
+    timed = TrainSettings(time_limit_min=2.0, target_iterations=1000)
+    assert run_progress(timed, 0, 100, 90.0) == pytest.approx(0.75)
+    assert run_progress(timed, 900, 50, 6.0) == pytest.approx(0.5)
+    assert run_progress(TrainSettings(), 0, 100, 90.0) == 0.0

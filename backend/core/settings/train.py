@@ -26,6 +26,9 @@ class TrainSettings(Settings):
     save_interval_min: float = setting(10.0, "Time between saves.", ge=0.1, le=1440, unit="min")
     preview_interval: int = setting(200, "Iterations between preview images.", ge=1, le=100_000)
     learning_rate: float = setting(5e-5, "Step size of the optimiser.", ge=1e-7, le=1e-2)
+    anneal: bool = setting(
+        False, "Lower the learning rate over the last part of a run that has a target or a time limit."
+    )
     optimizer: Literal["adabelief", "rmsprop"] = setting(
         "adabelief", "AdaBelief learns faster, RMSprop needs less memory."
     )
@@ -57,6 +60,7 @@ class SaehdSettings(TrainSettings):
                     "d_mask_dims": 12,
                     "batch_size": 8,
                     "learning_rate": 5e-4,
+                    "anneal": True,
                     "precision": "bf16",
                     "preview_interval": 50,
                     "holdout_every": 8,
