@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import fcntl
+from backend.storage.file_lock import try_lock
 
 
 class FileLock:
@@ -36,7 +32,7 @@ class FileLock:
         if self._file is not None:
             return True
         file = os.open(self.path, os.O_CREAT | os.O_RDWR, 0o644)
-        if _try_lock(file):
+        if try_lock(file):
             self._file = file
             return True
         os.close(file)
@@ -66,14 +62,3 @@ def locked(path: Path, timeout_s: float = 10.0) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def _try_lock(file: int) -> bool:
-    try:
-        if sys.platform == "win32":
-            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
-        else:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True

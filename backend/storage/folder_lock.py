@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import socket
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 import psutil
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-_LOCKED_BYTE = 1 << 20  # past the text: Windows denies reading of locked bytes
+from backend.storage.file_lock import try_lock
 
 
 class LockOwner(BaseModel):
@@ -67,7 +66,8 @@ def locked(path: Path, owner: LockOwner) -> Iterator[LockOwner | None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        _lock(descriptor)
+        if not try_lock(descriptor):
+            raise BlockingIOError(f"{path} is locked by another process")
         before = read_owner(path)
         os.ftruncate(descriptor, 0)
         os.write(descriptor, owner.model_dump_json().encode())
@@ -85,21 +85,3 @@ def read_owner(path: Path) -> LockOwner | None:
         return LockOwner.model_validate(json.loads(path.read_text("utf-8") or "null"))
     except (OSError, ValueError, ValidationError):
         return None
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _lock(descriptor: int) -> None:
-        os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
-        try:
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        except OSError as error:
-            raise BlockingIOError(str(error)) from error
-        os.lseek(descriptor, 0, os.SEEK_SET)
-
-else:
-    import fcntl
-
-    def _lock(descriptor: int) -> None:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
