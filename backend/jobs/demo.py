@@ -80,7 +80,7 @@ def demo_steps(minutes: float) -> Iterator[tuple[str, Settings]]:
     yield "sample", SampleSettings()
     for side in ("src", "dst"):
         yield "extract-frames", ExtractFramesSettings(side=side)
-        yield "extract-faces", ExtractFacesSettings(side=side)
+        yield "extract-faces", ExtractFacesSettings(side=side, max_faces=1)
     yield "sort", SortSettings(side="src", by="yaw")
     preset = SaehdSettings.PRESETS[PRESET]
     yield "train", SaehdSettings.model_validate({**preset, "model": MODEL, "time_limit_min": minutes})
