@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from backend.core.errors import LookalikeError
+from backend.core.errors import BadInputError, LookalikeError
 from backend.core.jobs import JobState, JobStatus
 from backend.core.settings import STAGE_SETTINGS, CreateSettings, Settings
 from backend.devices import list_devices
@@ -99,6 +99,10 @@ def _project(workspace: Workspace, arguments: Arguments) -> Project:
     if arguments.stage in ("create", "sample") and arguments.project not in workspace.projects():
         settings = arguments.settings
         stated = isinstance(settings, CreateSettings)
+        if stated and not settings.consent.strip():
+            raise BadInputError(
+                "There is no consent statement.", "Say with --consent who agreed to this use of their face, and how."
+            )
         return workspace.create(arguments.project, settings.consent if stated else "", settings.notes if stated else "")
     return workspace.open(arguments.project)
 

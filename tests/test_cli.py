@@ -13,11 +13,12 @@ import pytest
 
 from backend import cli
 from backend.core.errors import BadInputError
-from backend.core.jobs import JobState
+from backend.core.jobs import JobState, JobStatus
 from backend.core.settings import STAGE_SETTINGS, SaehdSettings
 from backend.jobs import foreground
 from backend.jobs.arguments import parse_arguments, read_config
 from backend.jobs.demo import closing_lines, demo_steps
+from backend.jobs.foreground import bar_text
 from backend.jobs.store import JobStore
 from backend.storage.model_folder import ModelFolder, ModelInfo
 from backend.storage.workspace import Workspace
@@ -147,6 +148,18 @@ def test_create_and_sample_make_the_project(
     assert cli.main(words) == 0, capsys.readouterr().err
     assert "count: 4" in capsys.readouterr().out
     assert Workspace(tmp_path / "new").open("fresh").consent == "We agreed."
+
+
+def test_progress_is_a_bar() -> None:
+    assert bar_text(JobStatus(order=0.0)) == ""
+    assert bar_text(JobStatus(order=0.0, done=1, total=4), width=8) == "[##......] "
+
+
+def test_without_consent_no_project_is_made(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["create", "--project", "fresh", "--workspace", str(workspace.root), "--consent", " "]
+    assert cli.main(words) == 1
+    assert "consent" in capsys.readouterr().err
+    assert "fresh" not in workspace.projects()
 
 
 def test_a_failing_job_ends_with_its_sentence(

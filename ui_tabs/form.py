@@ -70,7 +70,9 @@ class SettingsForm:
             self.error = gr.HTML("", elem_id=f"{key}-error", elem_classes="lk-form-error")
             with gr.Row(elem_classes="lk-buttons"):
                 self.reset = gr.Button("Reset to defaults", size="sm", elem_id=f"{key}-reset", elem_classes="lk-quiet")
-                self.save = gr.Button("Save settings", size="sm", elem_id=f"{key}-save", elem_classes="lk-quiet")
+                self.save = gr.Button(
+                    "Save settings", size="sm", elem_id=f"{key}-save-settings", elem_classes="lk-quiet"
+                )
         self.inputs: set[Any] = set(self.widgets.values())
 
     @property

@@ -76,7 +76,7 @@ class ForegroundJob:
 
 
 class ProgressLine:
-    """Shows a job on a terminal as one line that changes; elsewhere as a line every few seconds.
+    """Shows a job on a terminal as a bar with one line that changes; elsewhere as a line every few seconds.
 
     Args:
         name: what stands before the progress.
@@ -93,7 +93,8 @@ class ProgressLine:
     def __call__(self, status: JobStatus) -> None:
         """Show the status if it is time to."""
         now = time.monotonic()
-        text = f"{self._name}: {progress_text(status)}"
+        bar = bar_text(status) if self._terminal else ""
+        text = f"{self._name}: {bar}{progress_text(status)}"
         final = status.state.final
         if text == self._shown or (not final and now - self._shown_at < self._interval_s):
             return
@@ -103,6 +104,14 @@ class ProgressLine:
             sys.stdout.write(text + "\n")
         sys.stdout.flush()
         self._shown, self._shown_at = text, now
+
+
+def bar_text(status: JobStatus, width: int = 24) -> str:
+    """The progress as a bar with a space behind it; empty while the end is not known."""
+    if not status.total:
+        return ""
+    filled = round(width * min(1.0, status.done / status.total))
+    return f"[{'#' * filled}{'.' * (width - filled)}] "
 
 
 def progress_text(status: JobStatus) -> str:

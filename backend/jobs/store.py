@@ -213,9 +213,15 @@ def last_words(job_dir: Path) -> str:
 def one_line(error: Exception) -> str:
     """The message of an error on one line; for pydantic's, field and reason of every fault."""
     if isinstance(error, ValidationError):
-        faults = [(".".join(str(part) for part in item["loc"]), str(item["msg"])) for item in error.errors()]
+        faults = [
+            (".".join(str(part) for part in item["loc"]), _fault(item["type"], item["msg"])) for item in error.errors()
+        ]
         return "; ".join(f"{where}: {what}" if where else what for where, what in faults)
     return " ".join(str(error).split())
+
+
+def _fault(kind: str, message: str) -> str:
+    return "There is no such setting" if kind == "extra_forbidden" else message.removeprefix("Value error, ")
 
 
 def _new_id(stage: str, now: float) -> str:

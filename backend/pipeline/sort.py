@@ -7,13 +7,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from backend.core.errors import BadInputError
+from backend.core.errors import BadInputError, DamagedFileError
 from backend.core.settings import SortSettings
 from backend.ops.mask import hull_mask
 from backend.ops.pose import estimate_pose
@@ -23,10 +23,27 @@ from backend.storage.faceset import FaceRecord
 from backend.storage.image import read_image
 
 Order = list[int]
-T = TypeVar("T")
 
 _THUMBNAIL_PX = 128
 _BLOCK = 64
+
+
+class Method(NamedTuple):
+    """A way to sort.
+
+    Attributes:
+        measure: one face -> its value.
+        arrange: the values of all faces -> the new order of their indices.
+    """
+
+    measure: Callable[[FaceRecord], Any]
+    arrange: Callable[[Sequence[Any]], Order]
+
+
+class _Unreadable(NamedTuple):
+    """In place of the value of a face whose picture cannot be read."""
+
+    reason: str
 
 
 def run(settings: SortSettings, ctx: StageContext) -> dict[str, Any]:
@@ -34,7 +51,7 @@ def run(settings: SortSettings, ctx: StageContext) -> dict[str, Any]:
 
     Returns:
         {"faces", "by", "renamed", "damaged"}: numbers of faces in the order, of renamed files, of files that could not
-        be read and stay behind.
+        be read and stay behind the others.
 
     Raises:
         BadInputError: the faceset is empty.
@@ -44,62 +61,22 @@ def run(settings: SortSettings, ctx: StageContext) -> dict[str, Any]:
     damaged = faceset.damaged()
     if not records:
         raise BadInputError(f"There are no {settings.side} faces to sort.", "Extract faces first.")
-    for name, reason in damaged:
-        ctx.log(f"{name} is left out: {reason}", "warning")
-    order = METHODS[settings.by](records, ctx)
-    names = [records[index].path.name for index in order]
+    method = METHODS[settings.by]
+    measured, unreadable = _measured(records, method.measure, ctx)
+    left_out = [f"{name} is left out: {reason}" for name, reason in damaged] + unreadable
+    for sentence in left_out:
+        ctx.log(sentence, "warning")
+    if not measured:
+        raise BadInputError(f"None of the {len(records)} {settings.side} faces can be read.", "Extract faces again.")
+    names = [measured[index][0] for index in method.arrange([value for _, value in measured])]
     faceset.set_order(names[::-1] if settings.reverse else names, settings.by)
     renamed = faceset.apply_order() if settings.apply else 0
     ctx.milestone("sorted", f"{len(names)} {settings.side} faces sorted by {settings.by}.")
-    return {"faces": len(names), "by": settings.by, "renamed": renamed, "damaged": len(damaged)}
+    return {"faces": len(names), "by": settings.by, "renamed": renamed, "damaged": len(left_out)}
 
 
-def by_name(records: Sequence[FaceRecord], ctx: StageContext) -> Order:
-    """In the order of the frames the faces came from."""
-    return sorted(range(len(records)), key=lambda i: (records[i].face.source_filename.lower(), records[i].path.name))
-
-
-def by_blur(records: Sequence[FaceRecord], ctx: StageContext) -> Order:
-    """Sharpest first, from the stored value or measured."""
-    return _descending(_measured(records, _sharpness, ctx))
-
-
-def by_yaw(records: Sequence[FaceRecord], ctx: StageContext) -> Order:
-    """By head turn, largest yaw first."""
-    return _descending([pose[1] for pose in _measured(records, _pose, ctx)])
-
-
-def by_pitch(records: Sequence[FaceRecord], ctx: StageContext) -> Order:
-    """By nod, largest pitch first."""
-    return _descending([pose[0] for pose in _measured(records, _pose, ctx)])
-
-
-def by_histogram(records: Sequence[FaceRecord], ctx: StageContext) -> Order:
-    """Similar pictures beside each other: a greedy chain over colour histograms."""
-    return [int(index) for index in histogram_chain(np.stack(_measured(records, _histogram, ctx)))]
-
-
-METHODS: Mapping[str, Callable[[Sequence[FaceRecord], StageContext], Order]] = MappingProxyType(
-    {"hist": by_histogram, "blur": by_blur, "yaw": by_yaw, "pitch": by_pitch, "name": by_name}
-)
-"""Sort method -> function from records to the new order of their indices. A new method adds one line."""
-
-
-def _descending(values: Sequence[float]) -> Order:
-    return sorted(range(len(values)), key=lambda index: -values[index])
-
-
-def _measured(records: Sequence[FaceRecord], measure: Callable[[FaceRecord], T], ctx: StageContext) -> list[T]:
-    """Measure every face on a few threads, in order, with progress and stop."""
-    values: list[T] = []
-    begun = time.monotonic()
-    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        for start in range(0, len(records), _BLOCK):
-            ctx.check_stop()
-            values.extend(pool.map(measure, records[start : start + _BLOCK]))
-            rate = len(values) / max(time.monotonic() - begun, 1e-6)
-            ctx.progress(len(values), len(records), "faces", rate)
-    return values
+def _frame_name(record: FaceRecord) -> tuple[str, str]:
+    return record.face.source_filename.lower(), record.path.name
 
 
 def _sharpness(record: FaceRecord) -> float:
@@ -118,3 +95,56 @@ def _pose(record: FaceRecord) -> tuple[float, float, float]:
 def _histogram(record: FaceRecord) -> npt.NDArray[np.float32]:
     image = read_image(record.path)
     return face_histogram(cv2.resize(image, (_THUMBNAIL_PX, _THUMBNAIL_PX), interpolation=cv2.INTER_AREA))
+
+
+def _ascending(values: Sequence[Any]) -> Order:
+    return sorted(range(len(values)), key=lambda index: values[index])
+
+
+def _descending(values: Sequence[float]) -> Order:
+    return sorted(range(len(values)), key=lambda index: -values[index])
+
+
+def _chained(histograms: Sequence[npt.NDArray[np.float32]]) -> Order:
+    """Similar ones beside each other: a greedy chain."""
+    return [int(index) for index in histogram_chain(np.stack(histograms))]
+
+
+METHODS: Mapping[str, Method] = MappingProxyType(
+    {
+        "hist": Method(_histogram, _chained),
+        "blur": Method(_sharpness, _descending),
+        "yaw": Method(lambda record: _pose(record)[1], _descending),
+        "pitch": Method(lambda record: _pose(record)[0], _descending),
+        "name": Method(_frame_name, _ascending),
+    }
+)
+"""Sort method -> what it measures and how that orders the faces. A new method is one function and one line."""
+
+
+def _measured(
+    records: Sequence[FaceRecord], measure: Callable[[FaceRecord], Any], ctx: StageContext
+) -> tuple[list[tuple[str, Any]], list[str]]:
+    """(file name, value) of every face in order, and the reasons of those whose picture cannot be read."""
+    found: list[tuple[str, Any]] = []
+    unreadable: list[str] = []
+    begun = time.monotonic()
+
+    def attempt(record: FaceRecord) -> Any:
+        try:
+            return measure(record)
+        except (DamagedFileError, OSError) as error:
+            return _Unreadable(str(error))
+
+    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+        for start in range(0, len(records), _BLOCK):
+            ctx.check_stop()
+            block = records[start : start + _BLOCK]
+            for record, value in zip(block, pool.map(attempt, block), strict=True):
+                if isinstance(value, _Unreadable):
+                    unreadable.append(f"Left out: {value.reason}")
+                else:
+                    found.append((record.path.name, value))
+            done = start + len(block)
+            ctx.progress(done, len(records), "faces", done / max(time.monotonic() - begun, 1e-6))
+    return found, unreadable

@@ -23,7 +23,7 @@ from backend.training.callbacks.learning_rate import LearningRateCallback
 from backend.training.callbacks.metrics import MetricsCallback
 from backend.training.callbacks.nan_guard import NanGuardCallback
 from backend.training.callbacks.preview import ROWS, PreviewCallback
-from backend.training.callbacks.target import STOPPED, TargetCallback
+from backend.training.callbacks.target import STOPPED, TARGET, TargetCallback
 from backend.training.dataset import CacheBudget, FaceCache, FaceShape, LoadReport, load_faces
 from backend.training.evaluate import evenly, held_out_ssim
 from backend.training.loader import BatchLoader, EpochSampler, take
@@ -148,19 +148,30 @@ def _train(
     with data.loader(training) as loader:
         train(training, loader, callbacks)
     figures = {**metrics.summary(training), "reason": training.stop_reason}
+    _tell_end(training, figures["iterations_done"], ctx)
+    return {**_result(training, checkpoint.info), **_evaluate(training, data), **figures}
+
+
+def _tell_end(training: Training, done: int, ctx: StageContext) -> None:
+    """Say what ended the training where that needs a word; StopRequested after a stop."""
     if training.stop_reason == STOPPED:
         ctx.log(f"Stopped at iteration {training.iteration}; saved.")
         raise StopRequested
-    return {**_result(training, checkpoint.info), **_evaluate(training, data), **figures}
+    if training.stop_reason == TARGET and not done:
+        target = training.settings.target_iterations
+        message = f"The model is at iteration {training.iteration} and its target is {target}; nothing was trained."
+        ctx.log(f"{message} Set a higher target, or 0 for none.", "warning")
 
 
 def _load_data(model: FaceSwapModel, settings: TrainSettings, folder: ModelFolder, ctx: StageContext) -> _Data:
     shape = FaceShape(model.resolution, model.channels, model.face_type)
     files = []
+    damaged = {}
     for side in ("src", "dst"):
         faceset = ctx.project.side(side).faceset()
         files.append(faceset.records())
-        for name, reason in faceset.damaged()[:_LISTED]:
+        damaged[side] = faceset.damaged()
+        for name, reason in damaged[side][:_LISTED]:
             ctx.log(f"{side} face {name} was left out: {reason}", "warning")
     report = LoadReport(lambda done, total: ctx.progress(done, total, "faces", message="Loading faces"), ctx.check_stop)
     budget = CacheBudget(settings.cache_mb << 20, folder.cache_dir)
@@ -169,7 +180,8 @@ def _load_data(model: FaceSwapModel, settings: TrainSettings, folder: ModelFolde
         for file, reason in cache.skipped[:_LISTED]:
             ctx.log(f"{name} face {file} was left out: {reason}", "warning")
         trained, held = cache.split(settings.holdout_every)
-        ctx.log(f"{len(trained)} {name} faces to train on, {len(held)} held out, {len(cache.skipped)} left out.")
+        left_out = len(cache.skipped) + len(damaged[name])
+        ctx.log(f"{len(trained)} {name} faces to train on, {len(held)} held out, {left_out} left out.")
     return _Data(src, dst, settings.holdout_every)
 
 

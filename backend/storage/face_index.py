@@ -107,7 +107,8 @@ class FaceIndex:
             return None
         except (DamagedFileError, OSError) as error:
             before = self._entries.get(name)
-            what = error.what if isinstance(error, DamagedFileError) else f"{name} cannot be read ({error.strerror})."
+            damaged = isinstance(error, DamagedFileError)
+            what = error.what.removeprefix(f"{name}: ") if damaged else f"it cannot be read ({error.strerror})."
             return Entry(stamp, before.face if before else None, before.size if before else (0, 0), what)
 
     def _save(self) -> None:

@@ -73,7 +73,9 @@ class Faceset:
         if entry is None:
             raise BadInputError(f"There is no face {name} in {self.folder}.")
         if entry.face is None or entry.problem:
-            raise DamagedFileError(entry.problem, "Restore its data, extract the face again or remove the file.")
+            raise DamagedFileError(
+                f"{name}: {entry.problem}", "Restore its data, extract the face again or remove the file."
+            )
         return entry.face
 
     def faces_by_frame(self) -> dict[str, list[FaceRecord]]:

@@ -7,11 +7,11 @@ import time
 from pathlib import Path
 
 import pytest
-from backend.storage.workspace import Project, Workspace
 
 from backend.jobs.launch import launch_module, terminate
 from backend.jobs.manager import JobManager, Patience
 from backend.jobs.store import JobStore
+from backend.storage.workspace import Project, Workspace
 
 LAUNCH = functools.partial(launch_module, "tests.jobs.injected")
 

@@ -7,8 +7,6 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
-from backend.storage.face_file import write_face_image
-from backend.storage.workspace import Project, Workspace
 
 from backend.core.errors import BadInputError, StopRequested
 from backend.core.faces import Face, FaceType
@@ -18,6 +16,8 @@ from backend.ops.align import face_matrix, transform_points, warp_face
 from backend.ops.composite import SwapPrediction
 from backend.pipeline import merge
 from backend.pipeline.context import StageContext
+from backend.storage.face_file import write_face_image
+from backend.storage.workspace import Project, Workspace
 from tests.drawn_faces import draw_face
 
 RESOLUTION = 64

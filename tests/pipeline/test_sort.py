@@ -104,6 +104,21 @@ def test_a_damaged_file_is_left_out_and_stays(project: Project, folder: Path) ->
     assert paths[1].exists()
 
 
+def test_a_picture_that_cannot_be_decoded_is_left_out_and_stays(project: Project, folder: Path) -> None:
+    paths = write_faceset(folder, 3)
+    data = bytearray(paths[1].read_bytes())
+    tables = data.find(b"\xff\xc4") + 5
+    data[tables : tables + 16] = b"\xfe" * 16  # the face data stays whole
+    paths[1].write_bytes(bytes(data))
+    result = sort.run(SortSettings(by="hist"), context(project))
+    assert (result["faces"], result["damaged"]) == (2, 1)
+    assert order(project)[-1] == paths[1].name
+    for path in paths:
+        path.write_bytes(bytes(data))
+    with pytest.raises(BadInputError, match="None of the 3"):
+        sort.run(SortSettings(by="hist"), context(project))
+
+
 def test_empty_and_stopped(project: Project, folder: Path) -> None:
     with pytest.raises(BadInputError):
         sort.run(SortSettings(), context(project))

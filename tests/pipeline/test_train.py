@@ -153,7 +153,14 @@ def test_a_corrupt_face_is_skipped_and_listed(watched: Watched) -> None:
     path.write_bytes(path.read_bytes()[:900])
     assert stage.run(tiny_settings(target_iterations=1), watched.context)["iteration"] == 1
     assert "00002_0.jpg was left out" in watched.text
-    assert "5 src faces to train on" in watched.text
+    assert "5 src faces to train on, 0 held out, 1 left out" in watched.text
+
+
+def test_a_target_that_was_reached_before_is_told(watched: Watched) -> None:
+    stage.run(tiny_settings(target_iterations=2), watched.context)
+    assert "nothing was trained" not in watched.text
+    stage.run(tiny_settings(target_iterations=1), watched.context)
+    assert "at iteration 2 and its target is 1; nothing was trained" in watched.text
 
 
 def test_a_flipped_byte_resumes_from_the_checkpoint_before(watched: Watched) -> None:
