@@ -112,10 +112,9 @@ def torch_device(name: str) -> Any:
     """
     import torch
 
-    if name == BEST:
-        name = next((device.name for device in _accelerators()), "cpu")
     try:
-        device = torch.device(name)
+        found = next((device.name for device in _accelerators()), "cpu") if name == BEST else name
+        device = torch.device(found)
         torch.zeros(1, device=device).add_(1).cpu()
     except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
         raise DeviceError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import html
 import inspect
 import json
 import threading
@@ -260,8 +261,10 @@ def guarded(fn: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         try:
             return fn(*args, **kwargs)
-        except LookalikeError as error:
-            raise gr.Error(str(error), duration=12, title="This did not work", print_exception=False) from error
+        except (LookalikeError, OSError) as error:
+            raise gr.Error(
+                html.escape(str(error), quote=False), duration=12, title="This did not work", print_exception=False
+            ) from error
 
     wrapper.__signature__ = inspect.signature(fn)  # type: ignore[attr-defined]
     return wrapper

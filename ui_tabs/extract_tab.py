@@ -70,6 +70,7 @@ class StageCard:
 
     def _begin(self, values: Mapping[Any, Any]) -> Updates:
         view = values[self.page.view]
+        self.panel.require_free(view)
         self.page.submit(view, self.stage, self.form.read(values, side=side_of(view)))
         return {self.form.error: ""}
 

@@ -133,6 +133,7 @@ class SettingsForm:
         fixed: Callable[[View], dict[str, Any]] = lambda view: {},
         baseline: Callable[[View], tuple[Settings, str]] | None = None,
         command: tuple[Any, Callable[[View, Settings], str]] | None = None,
+        fault: Callable[[View, Settings], str] = lambda view, settings: "",
     ) -> None:
         """Make Reset and Save work, and show contradictions (and the command line) while values change.
 
@@ -140,6 +141,7 @@ class SettingsForm:
             fixed: values of the excluded fields.
             baseline: what Reset goes back to, and the frozen reason; the defaults when None.
             command: a component and what to show in it for settings without contradiction.
+            fault: what speaks against settings that are fine in themselves; "" when nothing does.
         """
 
         def restore(view: View) -> Updates:
@@ -151,7 +153,7 @@ class SettingsForm:
                 settings = self.read(values, **fixed(view))
             except LookalikeError as error:
                 return {self.error: error_html(str(error))}
-            shown: Updates = {self.error: ""}
+            shown: Updates = {self.error: error_html(fault(view, settings))}
             if command is not None:
                 shown[command[0]] = command[1](view, settings)
             return shown

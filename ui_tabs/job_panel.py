@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from backend.core.errors import LookalikeError
+from backend.core.errors import BadInputError, LookalikeError
 from backend.core.jobs import JobRequest, JobState
 from backend.jobs.store import JobRecord
 from ui_tabs.context import OPEN_STATES, PageContext, Updates, View
@@ -87,6 +87,12 @@ class JobPanel:
         running = [r for r in open_ones if r.status.state is not JobState.QUEUED]
         return next(iter([*running, *open_ones, *found]), None)
 
+    def require_free(self, view: View) -> None:
+        """BadInputError when a job of this panel waits or runs already: a second press, or another browser tab."""
+        record = self.record(view)
+        if record is not None and record.status.state in OPEN_STATES:
+            raise BadInputError("This is waiting or running already.", "Stop it first to start it with other settings.")
+
     def tick(self, view: View) -> Updates:
         """What changed since the last tick of this browser tab."""
         record = self.record(view)
@@ -142,7 +148,7 @@ def job_html(record: JobRecord) -> str:
     parts = [f'<div class="lk-job-line">{chip(status.state)}{_facts(record)}</div>', _bar(record)]
     if status.error:
         parts.append(f'<p class="lk-error" role="alert">{html.escape(status.error)}</p>')
-    elif status.message:
+    elif status.message and not (status.state.final and status.started):
         parts.append(f'<p class="lk-message">{html.escape(status.message)}</p>')
     return f'<div class="lk-job" data-state="{status.state.value}">{"".join(parts)}</div>'
 

@@ -114,11 +114,12 @@ class MergeTab:
         try:
             settings = self.form.read(values)
             assert isinstance(settings, MergeSettings)
-            images = self.warm.render(project, settings, int(values[self.frame]) - 1)
+            frame = min(int(values[self.frame]), project.status().dst.frames)
+            images = self.warm.render(project, settings, frame - 1)
         except LookalikeError as error:
             return {self.said: error_html(str(error))}
         view.local["merge.images"] = images
-        words = f"Frame {int(values[self.frame]):,}, rendered in {time.monotonic() - began:.2f} s."
+        words = f"Frame {frame:,}, rendered in {time.monotonic() - began:.2f} s."
         return {self.picture: self._picture(view), self.said: f'<p class="lk-note">{words}</p>'}
 
     def _choose_view(self, view: View, name: str) -> Updates:
@@ -132,9 +133,10 @@ class MergeTab:
 
     def _tick_frames(self, view: View, project: Project) -> Updates:
         count = project.status().dst.frames
+        first: dict[str, Any] = {} if "merge.frames" in view.seen else {"value": 1}
         if not view.changed("merge.frames", count):
             return {}
-        shown: Updates = {self.frame: gr.update(maximum=max(2, count), interactive=count > 1)}
+        shown: Updates = {self.frame: gr.update(maximum=max(2, count), interactive=count > 1, **first)}
         shown[self.strip] = frame_strip(self.page, project) if count else ""
         return shown
 
@@ -152,6 +154,7 @@ class MergeTab:
         return ""
 
     def _begin(self, values: Mapping[Any, Any]) -> Updates:
+        self.panel.require_free(values[self.page.view])
         self.page.submit(values[self.page.view], "merge", self.form.read(values))
         return {self.form.error: ""}
 

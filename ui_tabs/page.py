@@ -65,8 +65,8 @@ class _Dispatcher:
     def fill(self, view: View) -> Any:
         """All forms as they are on disk, and what changed."""
         shown: Updates = {}
-        for tab in self.tabs.values():
-            shown.update(tab.fill(view))
+        for name, tab in self.tabs.items():
+            shown.update(self._told(view, (name, "fill"), tab.fill))
         return {**shown, **self._changes(view)} or gr.skip()
 
     def load(self, view: View, request: gr.Request) -> Any:
@@ -85,12 +85,22 @@ class _Dispatcher:
         return self.fill(view)
 
     def _changes(self, view: View) -> Updates:
-        shown = self.header.tick(view)
+        return {**self.header.tick(view), **self._told(view, (view.tab, "tick"), self.tabs[view.tab].tick)}
+
+    def _told(self, view: View, where: tuple[str, str], part: Callable[[View], Updates]) -> Updates:
+        """What a part of a tab shows; when it fails, the reason as the tab's notice until it works again."""
+        shown: Updates = {}
+        reason = ""
         try:
-            shown.update(self.tabs[view.tab].tick(view))
+            shown = part(view)
         except (LookalikeError, OSError) as error:
-            if view.changed(f"error.{view.tab}", str(error)):
-                shown[self.page.notices[view.tab]] = error_html(str(error))
+            reason = str(error)
+        key = "error." + ".".join(where)
+        if view.seen.get(key, "") != reason:
+            view.seen[key] = reason
+            shown[self.page.notices[where[0]]] = error_html(reason)
+            if not reason:
+                view.seen.pop(f"notice.{where[0]}", None)
         return shown
 
 

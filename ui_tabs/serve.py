@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
+import os
 import secrets
 import socket
 import sys
@@ -31,11 +33,22 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def port_in_use(host: str, port: int) -> bool:
-    """Whether something already answers on the port."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.settimeout(1)
-        return probe.connect_ex(("127.0.0.1" if host == "0.0.0.0" else host, port)) == 0
+def why_not_listen(host: str, port: int) -> str:
+    """Why the page cannot listen on this address, with what to do about it; "" when it can."""
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            if os.name == "posix":  # elsewhere this would share the port with the program that has it
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+    except socket.gaierror:
+        return f"The address '{host}' is not known. Name one of this computer with --host, for example 127.0.0.1."
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            return f"Port {port} is in use. Stop the program that uses it, or choose another port with --port."
+        if error.errno == errno.EADDRNOTAVAIL:
+            return f"'{host}' is not an address of this computer. Name another one with --host."
+        return f"The page cannot listen on {host}, port {port}: {error.strerror}. Choose another with --port or --host."
+    return ""
 
 
 def serve(page: Any, flags: Namespace) -> None:

@@ -170,6 +170,7 @@ class SortTab:
 
     def _begin(self, values: Mapping[Any, Any]) -> Updates:
         view = values[self.page.view]
+        self.panel.require_free(view)
         self.page.submit(view, "sort", self.form.read(values, side=side_of(view)))
         self.faces.first_page(view)
         return {self.form.error: ""}

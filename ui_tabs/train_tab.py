@@ -97,7 +97,9 @@ class TrainTab:
         names = self._models(view)
         wanted = str(record.request.settings.get("model", NEW)) if record else NEW
         view.local["train.pick"] = wanted if wanted in names else NEW
-        return self._pick_updates(view)
+        shown = {**self._pick_updates(view), **self.result.fill(view)}
+        asked = self.page.last_settings(view, "train", SaehdSettings, {"model": wanted})
+        return shown if asked is None or self._picked(view) else {**shown, **self.form.updates(asked)}
 
     def shown_model(self, view: View) -> ModelFolder | None:
         """The model on the right: the one that trains, else the chosen one."""
@@ -117,11 +119,12 @@ class TrainTab:
             fixed=lambda view: {"model_class": "saehd"},
             baseline=self._baseline,
             command=(self.command, self._command_html),
+            fault=self._fault,
         )
         page.act(self.start.click, self._begin, {*self.form.inputs, page.view}, [self.form.error])
         page.act(self.save.click, self._save_now, page.view, None)
         page.act(self.pick.input, self._choose, [page.view, self.pick], self._picking)
-        page.act(self.preset.input, self._apply_preset, [page.view, self.preset], self.form.outputs)
+        page.act(self.preset.input, self._apply_preset, self.preset, self.form.outputs)
 
     @property
     def _picking(self) -> list[Any]:
@@ -179,9 +182,11 @@ class TrainTab:
         view.local["train.pick"] = name or NEW
         return self._pick_updates(view)
 
-    def _apply_preset(self, view: View, preset: str) -> Updates:
+    def _apply_preset(self, preset: str) -> Updates:
         values: Mapping[str, Any] = SaehdSettings.PRESETS.get(preset, {})
-        return self.form.updates(SaehdSettings.model_validate(dict(values)))
+        shown = self.form.updates(SaehdSettings.model_validate(dict(values)))
+        kept = [self.form.widgets[name] for name in ("model", "device") if name not in values]
+        return {component: update for component, update in shown.items() if component not in kept}
 
     # -- jobs
 
@@ -193,10 +198,24 @@ class TrainTab:
         lacking = [word for side, word in sides.items() if getattr(project.status(), side).faces == 0]
         return f"No faces of the {' and the '.join(lacking)} yet. Find them in the Extract tab." if lacking else ""
 
+    def _fault(self, view: View, settings: Settings) -> str:
+        info = self._info(view)
+        target = settings.target_iterations if isinstance(settings, TrainSettings) else 0
+        if info is None or not 0 < target <= info.iteration:
+            return ""
+        return (
+            f"Target iterations: the model has reached {info.iteration:,} already. "
+            "Set a higher target, or 0 to train until stopped."
+        )
+
     def _begin(self, values: Mapping[Any, Any]) -> Updates:
         view: View = values[self.page.view]
+        self.panel.require_free(view)
         settings = self.form.read(values, model_class="saehd")
         assert isinstance(settings, TrainSettings)
+        fault = self._fault(view, settings)
+        if fault:
+            raise BadInputError(fault)
         if not self._picked(view):
             if settings.model in self._models(view):
                 raise BadInputError(

@@ -62,8 +62,16 @@ class TrainView:
 
     @property
     def outputs(self) -> list[Any]:
-        """Every component that tick() may update."""
-        return [self.numbers, self.at, self.preview, self.curve, self.events]
+        """Every component that tick() and fill() may update."""
+        return [self.numbers, self.at, self.preview, self.curve, self.events, self.masked, self.range, self.log]
+
+    def fill(self, view: View) -> Updates:
+        """The choices of this browser tab."""
+        return {
+            self.masked: bool(view.local.get("train.masked", False)),
+            self.range: str(view.local.get("train.range", "all")),
+            self.log: bool(view.local.get("train.log", True)),
+        }
 
     def tick(self, view: View) -> Updates:
         """What changed since the last tick of this browser tab."""
@@ -103,6 +111,8 @@ class TrainView:
             view.local["train.at"] = None
         wanted = view.local.get("train.at")
         newest = wanted is None or int(wanted) >= len(series)
+        if newest:
+            view.local["train.at"] = None
         shown: Updates = {}
         if view.changed("train.history", (len(series), newest)):
             value: dict[str, Any] = {"value": len(series)} if newest else {}
@@ -177,7 +187,7 @@ def model_card(page: PageContext, model: ModelFolder) -> str:
     owner = model.owner()
     facts = [
         ("Iteration", f"{info.iteration:,}"),
-        ("Last losses", losses),
+        ("Mean losses", losses),
         (
             "Saved",
             time.strftime("%Y-%m-%d %H:%M", time.localtime(info.updated)) + (", in training now" if owner else ""),

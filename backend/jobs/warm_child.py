@@ -31,7 +31,8 @@ from backend.storage.workspace import Project, Workspace
 
 IDLE_S = 600.0
 JPEG_QUALITY = 92
-KEPT_RENDERS = 3
+KEPT_RENDERS = 24
+"""Several browser tabs look at their own last picture; this many renders stay on disk for them."""
 
 
 @dataclass(frozen=True)

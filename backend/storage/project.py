@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import secrets
 import shutil
 import time
@@ -29,6 +28,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from backend.core.errors import BadInputError, DamagedFileError
+from backend.core.names import NAME_RULE, is_folder_name
 from backend.storage.atomic import MIN_FREE_BYTES, move_over, read_json, replacing, require_free_disk, write_json
 from backend.storage.faceset import Faceset
 from backend.storage.folder_count import FolderCounts
@@ -42,11 +42,6 @@ VIDEO_SUFFIXES = (
     *(".3gp", ".ogv", ".vob", ".mxf", ".gif"),
 )
 PROJECT_FILE = "project.json"
-
-_RESERVED = re.compile(r"con|prn|aux|nul|com\d|lpt\d", re.IGNORECASE)
-_PLAIN = re.compile(r"\w(?:[\w .-]*[\w-])?")
-_NAME_CHARACTERS = 80
-_NAME_RULE = "Use letters, digits, spaces, hyphens, underscores and dots; begin with a letter or digit."
 
 
 class ProjectInfo(BaseModel):
@@ -285,9 +280,8 @@ class Project:
 
 def check_name(name: str, what: str) -> str:
     """The name, when it can be that of a folder everywhere. BadInputError otherwise; ``what`` is what it names."""
-    fits = _PLAIN.fullmatch(name) and len(name) <= _NAME_CHARACTERS and not _RESERVED.fullmatch(name.partition(".")[0])
-    if not fits:
-        raise BadInputError(f"'{name}' cannot be the name of a {what}.", _NAME_RULE)
+    if not is_folder_name(name):
+        raise BadInputError(f"'{name}' cannot be the name of a {what}.", NAME_RULE)
     return name
 
 

@@ -41,8 +41,32 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_from_two_clips_to_a_film(clips: Path, tmp_path: Path) -> None:
     """Create, extract, sort, train, merge and export; the film has the clip's frames and its sound."""
+    film = walk(tmp_path, clips / "data_src.mp4", clips / "data_dst.mp4")
+    with av.open(str(film)) as made:
+        assert len(made.streams.audio) == 1
+
+
+def test_real_clips_to_a_film(assets: Path, tmp_path: Path) -> None:
+    """The same path with real people; every frame of the destination has a face and is merged."""
+    walk(tmp_path, assets / "data" / "painting.mp4", assets / "data" / "address.mp4")
+    facts = json.loads((tmp_path / "film" / "data_dst" / "aligned" / ".extract.json").read_text(encoding="utf-8"))
+    assert facts["without_face"] == []
+
+
+def test_a_real_clip_with_several_people(assets: Path, tmp_path: Path) -> None:
+    here = ["--project", "concert", "--workspace", str(tmp_path)]
+    backend("create", *here, "--src", str(assets / "data" / "concert.mp4"), "--consent", "public recording")
+    backend("extract-frames", *here, "--image-format", "jpg")
+    backend("extract-faces", *here, "--image-size", "160")
+    facts = json.loads((tmp_path / "concert" / "data_src" / "aligned" / ".extract.json").read_text(encoding="utf-8"))
+    assert facts["frames"] == 275
+    assert facts["unreadable"] == []
+    assert len(facts["without_face"]) <= 27
+
+
+def walk(tmp_path: Path, src: Path, dst: Path) -> Path:
+    """Walk every stage; the film, which has as many frames as the destination clip."""
     here = ["--project", "film", "--workspace", str(tmp_path)]
-    src, dst = clips / "data_src.mp4", clips / "data_dst.mp4"
     backend("create", *here, "--src", str(src), "--dst", str(dst), "--consent", "both agreed")
     for side in ("src", "dst"):
         backend("extract-frames", *here, "--side", side, "--image-format", "jpg")
@@ -55,11 +79,12 @@ def test_from_two_clips_to_a_film(clips: Path, tmp_path: Path) -> None:
     film = tmp_path / "film" / "results" / "result.mp4"
     with av.open(str(film)) as made, av.open(str(dst)) as given:
         assert sum(1 for _ in made.decode(video=0)) == sum(1 for _ in given.decode(video=0))
-        assert len(made.streams.audio) == 1
+        assert len(made.streams.audio) == len(given.streams.audio)
     sidecar = json.loads(film.with_suffix(".json").read_text(encoding="utf-8"))
     assert "both agreed" in json.dumps(sidecar)
     states = {json.loads(p.read_text())["state"] for p in (tmp_path / "film" / "jobs").glob("*/state.json")}
     assert states == {"done"}
+    return film
 
 
 def test_a_refusal_is_one_line(clips: Path, tmp_path: Path) -> None:

@@ -82,6 +82,7 @@ def test_pictures_are_written_with_new_names(drawn: Project, monkeypatch: pytest
         return models[-1]
 
     monkeypatch.setattr(merge, "load_model", load)
+    monkeypatch.setattr(warm_child, "KEPT_RENDERS", 3)
     server = warm_child.PreviewServer(Workspace(drawn.path.parent))
     answers = [ask(server, 0, erode_mask=erode) for erode in range(8)]
     assert all(answer["ok"] for answer in answers)

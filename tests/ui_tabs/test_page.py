@@ -14,7 +14,7 @@ import pytest
 import webui
 from backend.core.errors import BadInputError
 from ui_tabs.context import View, guarded
-from ui_tabs.serve import is_loopback, port_in_use, visitors
+from ui_tabs.serve import is_loopback, visitors, why_not_listen
 from ui_tabs.steps import TITLES
 from ui_tabs.theme import launch_looks
 
@@ -150,7 +150,17 @@ def served(built):
 
 
 def test_a_port_in_use_is_noticed(served):
-    assert port_in_use("127.0.0.1", int(served[0].rstrip("/").rpartition(":")[2]))
+    assert "is in use" in why_not_listen("127.0.0.1", int(served[0].rstrip("/").rpartition(":")[2]))
+
+
+def test_an_address_that_cannot_be_used_is_refused_with_a_sentence(tmp_path):
+    assert "not known" in why_not_listen("no such host", 7860)
+    assert "--host" in why_not_listen("192.0.2.1", 7860)
+    assert why_not_listen("127.0.0.1", 0) == ""
+    (tmp_path / "file").touch()
+    assert "cannot be made" in webui.why_no_workspace(tmp_path / "file")
+    with pytest.raises(SystemExit):
+        webui.read_flags(["--port", "70000"])
 
 
 def fetch(url: str) -> int:

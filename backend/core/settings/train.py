@@ -5,8 +5,9 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, Mapping
 
-from pydantic import model_validator
+from pydantic import field_validator, model_validator
 
+from backend.core.names import NAME_RULE, is_folder_name
 from backend.core.settings.base import Settings, setting
 from backend.core.settings.faces import FaceTypeLetter
 
@@ -42,6 +43,13 @@ class TrainSettings(Settings):
         4096, "Memory for decoded faces; beyond it they are mapped from disk.", ge=64, le=1_000_000, unit="MB"
     )
     seed: int = setting(0, "Seed of weights and augmentation; 0 picks one.", ge=0, le=2**31 - 1)
+
+    @field_validator("model")
+    @classmethod
+    def _model_is_a_name(cls, name: str) -> str:
+        if not is_folder_name(name):
+            raise ValueError(f"'{name}' cannot be the name of a model. {NAME_RULE}")
+        return name
 
 
 class SaehdSettings(TrainSettings):
