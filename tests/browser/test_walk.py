@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from backend.storage.atomic import read_json
 from backend.storage.workspace import Workspace
-from tests.browser.page_driver import ROOT, Visitor, browser, served
+from tests.browser.page_driver import ROOT, Server, Visitor, browser, served
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
@@ -33,7 +34,7 @@ def test_from_upload_to_a_played_result(clips: Path, tmp_path: Path) -> None:
         _begin(visitor, clips, shots)
         _extract(visitor, shots)
         _sort(visitor, shots, Workspace(workspace))
-        _train(visitor, shots)
+        visitor = _train(visitor, shots, server)
         _merge(visitor, shots)
         _export(visitor, shots)
         visitor.tab("queue")
@@ -90,7 +91,8 @@ def _sort(visitor: Visitor, shots: Path, workspace: Workspace) -> None:
     visitor.shot(shots, "sort")
 
 
-def _train(visitor: Visitor, shots: Path) -> None:
+def _train(visitor: Visitor, shots: Path, server: Server) -> Visitor:
+    opened = visitor.page.context.browser
     page = visitor.page
     visitor.tab("train")
     visitor.choose("train-preset", "First look")
@@ -108,13 +110,29 @@ def _train(visitor: Visitor, shots: Path) -> None:
     page.wait_for_selector("#train-curve polyline.src")
     page.wait_for_selector("#train-preview img")
     page.wait_for_function("document.querySelector('#train-numbers').innerText.includes('iteration')")
-    second = Visitor(page.context.browser, visitor.url)
+    second = Visitor(opened, visitor.url)
     second.tab("train")
     second.page.wait_for_selector("#train-curve polyline.src")
     second.page.close()
     visitor.shot(shots, "train")
+    assert visitor.errors == []
+    visitor.page.close()
+    before = _iterations(server)
+    server.kill()
+    server.start()
+    visitor = Visitor(opened, server.url)
+    visitor.tab("train")
+    visitor.page.wait_for_selector("#train-job .lk-job[data-state=running]")
+    assert _iterations(server) > before
     visitor.press("train-stop")
     visitor.wait_job("train", "stopped")
+    return visitor
+
+
+def _iterations(server: Server) -> int:
+    """Iterations of the running training, as its state file has them."""
+    states = [read_json(path) for path in (server.workspace / "film" / "jobs").glob("*-train-*/state.json")]
+    return max(int(state["done"]) for state in states)
 
 
 def _merge(visitor: Visitor, shots: Path) -> None:

@@ -99,15 +99,20 @@ class SaehdSettings(TrainSettings):
     d_mask_dims: int = setting(22, "Width of the mask decoder.", ge=4, le=256, step=2, frozen=True)
     channels: Literal[1, 3] = setting(3, "3 trains in colour, 1 is a true grayscale network.", frozen=True)
 
-    @model_validator(mode="after")
-    def _archi_fits(self) -> SaehdSettings:
-        kind, _, flags = self.archi.partition("-")
-        if kind not in ("df", "liae") or (not flags and "-" in self.archi):
-            raise ValueError("archi must be df or liae, with flags after a dash, for example liae-ud")
+    @field_validator("archi")
+    @classmethod
+    def _archi_is_known(cls, archi: str) -> str:
+        kind, dash, flags = archi.partition("-")
+        if kind not in ("df", "liae") or (dash and not flags):
+            raise ValueError("has to be df or liae, with flags after a dash, for example liae-ud")
         if len(set(flags)) != len(flags) or not set(flags) <= set("udtc"):
-            raise ValueError("archi flags are u, d, t, c, each at most once")
-        if "d" in flags and self.resolution % 32:
-            raise ValueError("flag d needs a resolution that is a multiple of 32")
+            raise ValueError("the flags are u, d, t and c, each at most once")
+        return archi
+
+    @model_validator(mode="after")
+    def _archi_fits_resolution(self) -> SaehdSettings:
+        if "d" in self.archi.partition("-")[2] and self.resolution % 32:
+            raise ValueError("architecture flag d needs a resolution that is a multiple of 32")
         return self
 
 
