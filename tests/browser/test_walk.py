@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -26,8 +27,22 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_from_upload_to_a_played_result(clips: Path, tmp_path: Path) -> None:
-    """Every tab does its part; a reload in the middle of training brings everything back."""
-    workspace, shots = tmp_path / "workspace", tmp_path / "shots"
+    """Every tab does its part; training outlives a reload, a closed tab and a killed server."""
+    _walk(clips, tmp_path)
+
+
+@pytest.mark.slow
+def test_the_same_on_real_clips(assets: Path, tmp_path: Path) -> None:
+    """The path with painting as source and address as destination."""
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    for name, side in (("painting", "src"), ("address", "dst")):
+        shutil.copy(assets / "data" / f"{name}.mp4", clips / f"data_{side}.mp4")
+    _walk(clips, tmp_path)
+
+
+def _walk(clips: Path, folder: Path) -> None:
+    workspace, shots = folder / "workspace", folder / "shots"
     shots.mkdir()
     with served(workspace) as server, browser() as opened:
         visitor = Visitor(opened, server.url)
