@@ -165,7 +165,7 @@ class Decoder(nn.Module):
         heads = (self.out_conv1, self.out_conv2, self.out_conv3)
         first = F.pad(self.out_conv.weight, (1, 1, 1, 1))
         weight = torch.cat((first, *(head.weight for head in heads)))
-        bias = torch.cat((self.out_conv.bias, *(head.bias for head in heads)))
+        bias = torch.cat([head.bias for head in (self.out_conv, *heads) if head.bias is not None])
         return depth_to_space(F.conv2d(x, weight, bias, padding=1))
 
 
@@ -264,4 +264,4 @@ def _sigmoid(logits: Tensor) -> Tensor:
 def build_saehd(shape: SaehdShape) -> FaceSwapModel:
     """A freshly initialised network of this shape, float32 in channels-last memory, which convolves fastest."""
     model = SaehdLiae(shape) if shape.is_liae else SaehdDf(shape)
-    return model.to(memory_format=torch.channels_last)
+    return model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - torch's stub lacks it

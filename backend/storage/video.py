@@ -357,4 +357,5 @@ def _to_bgr(frame: VideoFrame, converter: VideoReformatter, size: tuple[int, int
     source = Colorspace.ITU709 if untagged and frame.height >= HD_LINES else None
     width, height = size or (frame.width, frame.height)
     converted = converter.reformat(frame, width, height, "bgr24", src_colorspace=source, interpolation=SCALING)
-    return np.ascontiguousarray(np.rot90(converted.to_ndarray(), (frame.rotation // 90) % 4))
+    picture = np.asarray(converted.to_ndarray(), dtype=np.uint8)
+    return np.ascontiguousarray(np.rot90(picture, (frame.rotation // 90) % 4))

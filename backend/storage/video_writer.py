@@ -241,7 +241,8 @@ class VideoWriter:
 
     def _mux_video(self, packets: Iterable[Packet]) -> None:
         for packet in packets:
-            packet.duration = self._length_of[packet.pts]
+            if packet.pts is not None:
+                packet.duration = self._length_of[packet.pts]
             self._container.mux(packet)
 
     def _mux_sound_until(self, time_s: float) -> None:

@@ -43,7 +43,7 @@ class MovingAverageOptimizer(torch.optim.Optimizer):
         for group in self.param_groups:
             group["iterations"] += 1
             for bucket in buckets([p for p in group["params"] if p.grad is not None]):
-                gradients = [p.grad for p in bucket]
+                gradients = [p.grad for p in bucket if p.grad is not None]
                 averages = [[self._average(p, name) for p in bucket] for name in self.AVERAGES]
                 self.update(bucket, gradients, averages, group["lr"])
 

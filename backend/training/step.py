@@ -85,7 +85,8 @@ class TrainStep:
 
     def __init__(self, model: FaceSwapModel, settings: TrainSettings, device: torch.device) -> None:
         self.device = device
-        self.model = model.to(device, memory_format=torch.channels_last).train()
+        model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - torch's stub lacks it
+        self.model = model.to(device).train()
         frozen = model.frozen_parts(settings.random_warp)
         for name, part in model.parts().items():
             part.requires_grad_(name not in frozen)

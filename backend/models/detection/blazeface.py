@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -39,7 +40,7 @@ class BlazeFace:
     ) -> None:
         from face_alignment.detection.blazeface.net_blazeface import BlazeFace as Network
 
-        self._net = fill(Network(back_model=True), weights, torch.device(device))
+        self._net: Any = fill(Network(back_model=True), weights, torch.device(device))
         self._net.min_score_thresh = score
         try:
             self._net.load_anchors_from_npy(np.load(anchors), torch.device(device))
