@@ -115,7 +115,7 @@ def _train(visitor: Visitor, shots: Path, server: Server) -> Visitor:
         visitor.unfold("#tab-train", title)
     page.wait_for_function("document.querySelector('#train-resolution input[type=number]')?.value === '96'")
     sizes = {"resolution": 64, "ae_dims": 32, "e_dims": 16, "d_dims": 16, "d_mask_dims": 8}
-    for name, value in {**sizes, "batch_size": 4, "preview_interval": 20}.items():
+    for name, value in {**sizes, "batch_size": 4, "preview_interval": 20, "time_limit_min": 4}.items():
         visitor.type_number(f"train-{name}", value)
     visitor.press("train-start")
     page.wait_for_selector("#train-curve polyline.src", timeout=90_000)
