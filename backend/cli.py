@@ -14,6 +14,7 @@ from backend.devices import list_devices
 from backend.jobs.arguments import PROGRAM, Arguments, parse_arguments
 from backend.jobs.demo import run_demo
 from backend.jobs.foreground import ForegroundJob, ProgressLine
+from backend.storage.weights import default_folder
 from backend.storage.workspace import Project, Workspace
 
 EXIT_FAILED = 1
@@ -55,7 +56,7 @@ def run_stage(workspace: Workspace, project: Project, stage: str, settings: Sett
     Raises:
         KeyboardInterrupt: after a job that was stopped by Ctrl-C has ended.
     """
-    job = ForegroundJob(project, stage, settings, workspace.root / "weights")
+    job = ForegroundJob(project, stage, settings, default_folder(workspace.root))
     show = ProgressLine(f"{stage} {getattr(settings, 'side', '')}".strip())
     try:
         return job.wait(show)

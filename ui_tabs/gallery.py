@@ -150,7 +150,7 @@ class Gallery:
             shown[self.prev] = gr.update(interactive=at > 0, visible=pages > 1)
             shown[self.next] = gr.update(interactive=at < pages - 1, visible=pages > 1)
             shown[self.at] = f'<span class="lk-fact">page {at + 1} of {pages}</span>' if pages > 1 else ""
-        stamp = (marks, tuple((picture.path, _mtime(picture.path), picture.caption) for picture in part))
+        stamp = (marks, tuple((picture.path, modified(picture.path), picture.caption) for picture in part))
         new_page = view.changed(f"{self.key}.grid", stamp)
         new_marks = self.pick and view.changed(f"{self.key}.selected", frozenset(self.selected(view)))
         if new_page or new_marks:
@@ -190,7 +190,7 @@ def thumbnail(folder: Path, image: Path, side: int = THUMBNAIL_PX) -> Path | Non
         folder: existing folder of the thumbnails.
         side: longest side in pixels.
     """
-    name = hashlib.sha1(f"{image}|{_mtime(image)}|{side}".encode(), usedforsecurity=False).hexdigest()
+    name = hashlib.sha1(f"{image}|{modified(image)}|{side}".encode(), usedforsecurity=False).hexdigest()
     target = folder / f"{name}.jpg"
     if target.exists():
         return target
@@ -221,7 +221,8 @@ def landmark_svg(picture: Picture) -> str:
     return f'<svg viewBox="0 0 {width} {height}" aria-hidden="true"><path d="{lines}"/></svg>'
 
 
-def _mtime(path: Path) -> int:
+def modified(path: Path) -> int:
+    """Modification time of a file in ns, 0 when it is not there."""
     try:
         return path.stat().st_mtime_ns
     except FileNotFoundError:

@@ -7,7 +7,6 @@ import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -175,8 +174,3 @@ def size(number: float) -> str:
             value = number / scale
             return f"{value:.0f} {unit}" if value >= 20 else f"{value:.1f} {unit}"
     return f"{number:.0f} B"
-
-
-def folder_size(folder: Path) -> int:
-    """Bytes of all files below a folder; 0 when it does not exist."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else 0

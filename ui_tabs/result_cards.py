@@ -16,6 +16,7 @@ from backend.storage.results import read_sidecar, sidecar_path
 from backend.storage.video_mark import read_xmp
 from backend.storage.workspace import Project
 from ui_tabs.context import PageContext
+from ui_tabs.gallery import modified
 from ui_tabs.header import size
 from ui_tabs.job_panel import duration, empty_html
 
@@ -82,7 +83,7 @@ class ResultCards:
         """Changes when a result came, went or was written again."""
         if project is None:
             return None
-        return tuple((path, _mtime(path), _mtime(sidecar_path(path))) for path in project.results())
+        return tuple((path, modified(path), modified(sidecar_path(path))) for path in project.results())
 
     def html(self, project: Project | None) -> str:
         """All results, newest first."""
@@ -108,7 +109,7 @@ class ResultCards:
         )
 
     def _read(self, path: Path) -> tuple[VideoInfo | str, bool]:
-        key = (str(path), _mtime(path))
+        key = (str(path), modified(path))
         if key not in self._known:
             from backend.storage.video import probe
 
@@ -208,10 +209,3 @@ def _mark(text: str, title: str = "") -> str:
     kind = "" if title else " lk-warn"
     tip = f' title="{html.escape(title)}"' if title else ""
     return f'<span class="lk-chip{kind}"{tip}>{html.escape(text)}</span>'
-
-
-def _mtime(path: Path) -> int:
-    try:
-        return path.stat().st_mtime_ns
-    except FileNotFoundError:
-        return 0

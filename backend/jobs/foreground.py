@@ -12,7 +12,7 @@ from backend.core.jobs import JobState, JobStatus
 from backend.core.settings import Settings
 from backend.jobs.launch import Launch, launch_worker, mark_started
 from backend.jobs.scheduler import lane_of
-from backend.jobs.store import JobStore, last_words, read_status, update_status
+from backend.jobs.store import STOP_FILE, JobStore, last_words, read_status, update_status
 from backend.storage.atomic import require_free_disk
 from backend.storage.workspace import Project
 
@@ -49,7 +49,7 @@ class ForegroundJob:
 
     def stop(self) -> None:
         """Ask the worker to save and end."""
-        (self.path / "stop").touch()
+        (self.path / STOP_FILE).touch()
         update_status(self.path, expect={JobState.RUNNING}, state=JobState.STOPPING)
 
     def wait(self, show: Show) -> JobStatus:

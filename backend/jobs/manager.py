@@ -20,11 +20,11 @@ from backend.devices import Device, list_devices, resolve_device
 from backend.jobs.launch import Launch, is_alive, launch_worker, mark_started, terminate
 from backend.jobs.lock import FileLock
 from backend.jobs.scheduler import BEST, lane_of, next_to_start
-from backend.jobs.store import JobRecord, JobStore, last_words, update_status
+from backend.jobs.store import STOP_FILE, JobRecord, JobStore, last_words, update_status
 from backend.storage.atomic import require_free_disk
+from backend.storage.weights import default_folder
 from backend.storage.workspace import Project, Workspace
 
-STOP_FILE = "stop"
 REQUESTS = frozenset({"save"})
 
 _LOG = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ class JobManager:
         launch: Launch = launch_worker,
     ) -> None:
         self.workspace = workspace
-        self.weights_dir = weights_dir or workspace.root / "weights"
+        self.weights_dir = weights_dir or default_folder(workspace.root)
         self._patience = patience
         self._launch = launch
         self._lock = FileLock(workspace.root / ".scheduler.lock")

@@ -30,6 +30,9 @@ from backend.storage.atomic import read_json, write_json
 from backend.storage.workspace import Project
 
 _ID = re.compile(r"\d{8}-\d{6}-[a-z-]{1,32}-[0-9a-f]{4}")
+STOP_FILE = "stop"
+"""Empty file in a job's folder: the wish that it saves and ends."""
+
 _LOG_BLOCK = 64 << 10
 
 Stamp = tuple[int, int]

@@ -16,6 +16,7 @@ from backend.core.errors import LookalikeError
 from backend.core.settings import MergeSettings
 from backend.environment import worker_environment
 from backend.jobs.launch import PROGRAM_DIR
+from backend.storage.weights import default_folder
 from backend.storage.workspace import Project, Workspace
 
 MODULE = "backend.jobs.warm_child"
@@ -51,7 +52,7 @@ class WarmPreview:
 
     def __init__(self, workspace: Workspace, weights_dir: Path | None = None, module: str = MODULE) -> None:
         self._workspace = workspace
-        self._weights_dir = weights_dir or workspace.root / "weights"
+        self._weights_dir = weights_dir or default_folder(workspace.root)
         self._module = module
         self._guard = threading.Lock()
         self._child: subprocess.Popen[str] | None = None

@@ -26,7 +26,7 @@ from backend.core.jobs import EventKind, JobRequest, JobState
 from backend.core.settings import Settings, settings_class
 from backend.jobs.events import EventWriter, json_safe
 from backend.jobs.launch import start_time
-from backend.jobs.store import one_line, read_request, update_status
+from backend.jobs.store import STOP_FILE, one_line, read_request, update_status
 from backend.pipeline.context import StageContext
 from backend.pipeline.stages import STAGES, load_stage
 from backend.storage.workspace import Project
@@ -117,7 +117,7 @@ class Wishes:
 
     def stop_requested(self) -> bool:
         """True once the job should save and end."""
-        return self._terminated or (self._job_dir / "stop").exists()
+        return self._terminated or (self._job_dir / STOP_FILE).exists()
 
     def take(self, name: str) -> bool:
         """True once for every time the wish was uttered."""
