@@ -5,10 +5,19 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Mapping
 
-from backend.core.settings.base import Settings, bounds_of, is_frozen, setting, unit_of
+from backend.core.settings.amp import AmpSettings
+from backend.core.settings.base import Settings, bounds_of, is_fixed, is_frozen, is_live, setting, unit_of
 from backend.core.settings.faces import ExtractFacesSettings, SortSettings
 from backend.core.settings.merge import MergeSettings
-from backend.core.settings.train import TRAIN_SETTINGS, SaehdSettings, TrainSettings
+from backend.core.settings.models import (
+    EvaluateSettings,
+    ModelFileSettings,
+    SummarySettings,
+    TimelapseSettings,
+)
+from backend.core.settings.quick96 import Quick96Settings
+from backend.core.settings.saehd import SaehdSettings
+from backend.core.settings.train import TrainSettings
 from backend.core.settings.video import (
     CreateSettings,
     ExportSettings,
@@ -25,11 +34,20 @@ STAGE_SETTINGS: Mapping[str, type[Settings]] = MappingProxyType(
         "extract-faces": ExtractFacesSettings,
         "sort": SortSettings,
         "train": TrainSettings,
+        "summary": SummarySettings,
+        "evaluate": EvaluateSettings,
+        "timelapse": TimelapseSettings,
+        "model": ModelFileSettings,
         "merge": MergeSettings,
         "export": ExportSettings,
     }
 )
 """Stage name -> settings. For train the model class decides, see settings_class()."""
+
+TRAIN_SETTINGS: Mapping[str, type[TrainSettings]] = MappingProxyType(
+    {"saehd": SaehdSettings, "quick96": Quick96Settings, "amp": AmpSettings}
+)
+"""Model class name -> its settings. A new model adds one line."""
 
 
 def settings_class(stage: str, model_class: str = "saehd") -> type[Settings]:
@@ -40,19 +58,27 @@ def settings_class(stage: str, model_class: str = "saehd") -> type[Settings]:
 __all__ = [
     "STAGE_SETTINGS",
     "TRAIN_SETTINGS",
+    "AmpSettings",
     "CreateSettings",
+    "EvaluateSettings",
     "ExportSettings",
     "ExtractFacesSettings",
     "ExtractFramesSettings",
     "MergeSettings",
+    "ModelFileSettings",
+    "Quick96Settings",
     "SaehdSettings",
     "SampleSettings",
     "Settings",
     "Side",
     "SortSettings",
+    "SummarySettings",
+    "TimelapseSettings",
     "TrainSettings",
     "bounds_of",
+    "is_fixed",
     "is_frozen",
+    "is_live",
     "setting",
     "settings_class",
     "unit_of",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.fields import FieldInfo
@@ -23,6 +23,7 @@ def setting(  # noqa: PLR0913 - the facts of one setting are read together
     step: float | None = None,
     unit: str = "",
     frozen: bool = False,
+    live: bool = False,
 ) -> Any:
     """Declare one setting.
 
@@ -33,8 +34,9 @@ def setting(  # noqa: PLR0913 - the facts of one setting are read together
         step: a number has to be a multiple of this.
         unit: unit of the value: "px", "s", "%", "fps", ...
         frozen: True for what cannot change after a model has been created.
+        live: True for what can change while the job runs.
     """
-    extra = {"unit": unit, "frozen": frozen}
+    extra = {"unit": unit, "frozen": frozen, "live": live}
     bounds = "" if ge is None or le is None else f" [{ge}..{le}{' ' + unit if unit else ''}]"
     return Field(default, description=sentence + bounds, ge=ge, le=le, multiple_of=step, json_schema_extra=extra)
 
@@ -47,6 +49,17 @@ def unit_of(field: FieldInfo) -> str:
 def is_frozen(field: FieldInfo) -> bool:
     """Whether a declared setting is fixed once the model exists."""
     return bool(_extra(field).get("frozen", False))
+
+
+def is_live(field: FieldInfo) -> bool:
+    """Whether a declared setting can change while the job runs."""
+    return bool(_extra(field).get("live", False))
+
+
+def is_fixed(field: FieldInfo) -> bool:
+    """Whether a declared setting has only one allowed value, so that there is nothing to choose."""
+    low, high, _ = bounds_of(field)
+    return len(get_args(field.annotation)) == 1 or (low is not None and low == high)
 
 
 def bounds_of(field: FieldInfo) -> tuple[float | None, float | None, float | None]:

@@ -18,6 +18,7 @@ class MergeSettings(Settings):
     mode: MergeMode = setting(
         "overlay", "overlay pastes with a soft edge; seamless adapts light and colour at the edge."
     )
+    morph_factor: float = setting(1.0, "How far the swap goes from dst to src; only AMP models.", ge=0, le=1)
     mask_mode: MaskMode = setting(
         "learned-prd*learned-dst",
         "Which area is replaced: dst is the landmarks' hull, learned ones come from the model.",
