@@ -1,103 +1,25 @@
-"""Losses against DeepFaceLab's numbers."""
+"""Losses without anybody's numbers: what they mean and where they stop."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import math
 
-import numpy as np
 import pytest
 import torch
 
-from backend.core.settings.train import TrainSettings
-from backend.models.losses.blur import band, gaussian_blur, gaussian_window
-from backend.models.losses.dssim import dssim, structure_loss, structure_windows
-from backend.models.losses.mask import mask_loss, soft_mask
+from backend.models.losses.adversarial import bce, total_variation
+from backend.models.losses.blur import band, gaussian_window
+from backend.models.losses.dssim import dssim, structure_loss, structure_windows, two_windows
+from backend.models.losses.mask import blur_out, mask_loss, soft_mask
 from backend.models.losses.pixel import eyes_mouth_loss, pixel_loss
-from backend.training.batch import FaceBatch
-from backend.training.step import SwapLoss
-from tests.models.dfl_files import bchw
-
-SIDES = [64, 128, 256]
-ROUNDING = 1e-4
-"""DeepFaceLab's own float32 rounding of the structure term: up to 4e-5 from the float64 value, ours 1e-6."""
-
-
-class Golden:
-    """Arrays of one resolution as tensors."""
-
-    def __init__(self, folder: Path, side: int) -> None:
-        with np.load(folder / "dfl_networks" / "losses.npz") as file:
-            self.arrays = {
-                key.removeprefix(f"r{side}_"): file[key] for key in file.files if key.startswith(f"r{side}_")
-            }
-
-    def __getitem__(self, name: str) -> torch.Tensor:
-        array = self.arrays[name]
-        return bchw(array) if array.ndim == 4 else torch.from_numpy(array)
-
-    def batch(self) -> FaceBatch:
-        return FaceBatch(self["target"], self["target"], self["mask"], self["em_mask"])
-
-
-@pytest.fixture(params=SIDES)
-def numbers(golden: Path, request: pytest.FixtureRequest) -> Golden:
-    return Golden(golden, request.param)
-
-
-def close(found: torch.Tensor, expected: torch.Tensor, rtol: float = 1e-5) -> bool:
-    return torch.allclose(found, expected, rtol=rtol, atol=1e-6)
-
-
-def test_dssim(numbers: Golden) -> None:
-    windows = [int(name.rpartition("k")[2]) for name in numbers.arrays if name.startswith("dssim_k")]
-    assert windows
-    for window in windows:
-        assert close(dssim(numbers["target"], numbers["pred"], window), numbers[f"dssim_k{window}"]), window
-
-
-def test_blur(numbers: Golden) -> None:
-    names = [name for name in numbers.arrays if name.startswith("blur_")]
-    assert names
-    for name in names:
-        _, what, sigma = name.split("_")
-        found = gaussian_blur(numbers[what], float(sigma[1:].replace("p", ".")))
-        assert close(found, numbers[name]), name
-
-
-def test_soft_mask(numbers: Golden) -> None:
-    assert close(soft_mask(numbers["mask"]), numbers["mask_blur"])
-
-
-def test_single_terms(numbers: Golden) -> None:
-    target, pred, soft = numbers["target"], numbers["pred"], soft_mask(numbers["mask"])
-    assert close(structure_loss(target * soft, pred * soft), numbers["saehd_structure_masked"], ROUNDING)
-    assert close(structure_loss(target, pred), numbers["saehd_structure_unmasked"], ROUNDING)
-    assert close(pixel_loss(target * soft, pred * soft), numbers["saehd_pixel_masked"])
-    assert close(pixel_loss(target, pred), numbers["saehd_pixel_unmasked"])
-    assert close(mask_loss(numbers["mask"], numbers["pred_mask"]), numbers["saehd_mask"])
-    assert close(eyes_mouth_loss(target, pred, numbers["em_mask"]), numbers["saehd_eyes_mouth"])
-
-
-@pytest.mark.parametrize("masked", [True, False])
-@pytest.mark.parametrize("eyes_mouth", [True, False])
-def test_totals(numbers: Golden, masked: bool, eyes_mouth: bool) -> None:
-    settings = TrainSettings(masked_training=masked, eyes_mouth_priority=eyes_mouth)
-    found = SwapLoss(settings)(numbers.batch(), numbers["pred"], numbers["pred_mask"])
-    name = f"saehd_total{'_em' if eyes_mouth else ''}_{'masked' if masked else 'unmasked'}"
-    assert close(found, numbers[name], ROUNDING)
-
-
-def test_gradients(golden: Path) -> None:
-    numbers = Golden(golden, 64)
-    face, mask = numbers["pred"].requires_grad_(), numbers["pred_mask"].requires_grad_()
-    SwapLoss(TrainSettings(eyes_mouth_priority=True))(numbers.batch(), face, mask).sum().backward()
-    assert close(face.grad, numbers["grad_pred_of_sum_saehd_total_em_masked"], 1e-4)
-    assert close(mask.grad, numbers["grad_predmask_of_sum"], 1e-4)
+from backend.models.losses.style import background_style, style_loss, surroundings
 
 
 def test_windows() -> None:
     expected = {64: (5,), 96: (8,), 128: (11,), 224: (19,), 256: (22, 11), 320: (27, 13), 512: (44, 22), 640: (55, 27)}
     assert {side: structure_windows(side) for side in expected} == expected
+    assert two_windows(64) == (5, 2)
+    assert two_windows(224) == (19, 9)
 
 
 def test_band_is_a_correlation() -> None:
@@ -107,9 +29,108 @@ def test_band_is_a_correlation() -> None:
     assert float(window.sum()) == pytest.approx(1)
 
 
-def test_equal_pictures_cost_nothing_and_one_channel_works() -> None:
+def test_structure_is_the_mean_over_windows_and_channels_of_any_shape() -> None:
+    target, seen = torch.rand(2, 3, 40, 56), torch.rand(2, 3, 40, 56)
+    expected = (dssim(target, seen, 9).mean(dim=1) + dssim(target, seen, 4).mean(dim=1)) / 2
+    assert torch.allclose(structure_loss(target, seen, (9, 4)), expected, rtol=1e-5)
+
+
+def test_differences_are_means_per_sample() -> None:
+    target = torch.zeros(2, 1, 4, 4)
+    seen = torch.stack((torch.full((1, 4, 4), 0.5), torch.full((1, 4, 4), -0.25)))
+    assert pixel_loss(target, seen).tolist() == [0.25, 0.0625]
+    assert mask_loss(target, seen).tolist() == [0.25, 0.0625]
+    eyes = torch.zeros(2, 1, 4, 4)
+    eyes[:, :, :2, :2] = 1
+    assert eyes_mouth_loss(target, seen, eyes).tolist() == [0.125, 0.0625]
+
+
+def test_total_variation_runs_over_rows_and_columns_not_channels() -> None:
+    flat = torch.tensor([0.1, 0.5, 0.9]).view(1, 3, 1, 1).expand(2, 3, 5, 5)
+    assert total_variation(flat).tolist() == [0, 0]
+    across = torch.arange(4.0).view(1, 1, 1, 4).expand(1, 1, 3, 4)
+    assert total_variation(across).tolist() == [9]
+    assert total_variation(across.mT).tolist() == [9]
+
+
+def test_cross_entropy_stays_finite_and_knows_its_side() -> None:
+    logits = torch.tensor([-200.0, 0.0, 200.0]).view(3, 1, 1, 1)
+    assert bce(logits, real=True).tolist() == pytest.approx([200, math.log(2), 0])
+    assert bce(logits, real=False).tolist() == pytest.approx([0, math.log(2), 200])
+
+
+def test_blur_out_keeps_the_face_and_keeps_it_out_of_the_surroundings() -> None:
+    mask = torch.zeros(1, 1, 256, 256)
+    mask[:, :, 80:180, 80:180] = 1
+    target = torch.where(mask > 0, 1.0, 0.25).expand(1, 3, -1, -1)
+    found = blur_out(target, mask)
+    inner = (mask > 0).expand_as(found)
+    assert torch.equal(found[inner], target[inner])
+    away_from_border = torch.zeros_like(inner)
+    away_from_border[:, :, 8:-8, 8:-8] = True
+    assert torch.allclose(found[~inner & away_from_border], torch.tensor(0.25), atol=1e-5)
+
+
+def test_blur_out_of_a_picture_that_is_all_face() -> None:
+    target = torch.rand(1, 3, 64, 64)
+    assert torch.equal(blur_out(target, torch.ones(1, 1, 64, 64)), target)
+
+
+def test_style_sees_colours_and_not_places() -> None:
+    picture = torch.rand(2, 3, 32, 32)
+    moved = picture.flip(3).requires_grad_()
+    loss = style_loss(picture, moved, 4)
+    assert torch.allclose(loss, torch.zeros(2), atol=1e-10)
+    loss.sum().backward()
+    assert moved.grad is not None
+    assert bool(moved.grad.isfinite().all())
+    assert float(style_loss(picture, picture * 0.5, 4).min()) > 0.01
+
+
+def test_style_of_a_flat_picture_has_a_gradient() -> None:
+    black = torch.zeros(1, 1, 16, 16, requires_grad=True)
+    style_loss(torch.rand(1, 1, 16, 16), black, 0).sum().backward()
+    assert black.grad is not None
+    assert bool(black.grad.isfinite().all())
+
+
+def test_surroundings_follow_both_predicted_masks_and_pass_no_gradient() -> None:
+    swap, dst = torch.zeros(1, 1, 64, 64, requires_grad=True), torch.zeros(1, 1, 64, 64)
+    with torch.no_grad():
+        swap[:, :, :, :40] = 1
+        dst[:, :, :, 24:] = 1
+    around = surroundings(swap, dst)
+    assert not around.requires_grad
+    columns = around[0, 0, 32]
+    assert torch.allclose(columns[28:36], torch.zeros(8), atol=1e-3)
+    assert torch.allclose(columns[:16], torch.ones(16), atol=1e-6)
+    assert torch.allclose(columns[48:], torch.ones(16), atol=1e-6)
+
+
+def test_background_style_is_blind_inside() -> None:
+    target, swap = torch.rand(1, 3, 64, 64), torch.rand(1, 3, 64, 64)
+    around = torch.zeros(1, 1, 64, 64)
+    assert torch.allclose(background_style(target, swap, around), torch.zeros(1), atol=1e-5)
+    assert float(background_style(target, swap, 1 - around)) > 0.1
+
+
+def test_equal_gray_pictures_cost_nothing() -> None:
     picture, mask = torch.rand(2, 1, 64, 64), torch.ones(2, 1, 64, 64)
-    batch = FaceBatch(picture, picture, mask, mask)
-    loss = SwapLoss(TrainSettings(eyes_mouth_priority=True))(batch, picture, mask)
-    assert loss.shape == (2,)
-    assert torch.allclose(loss, torch.zeros(2), atol=1e-5)
+    for loss in (
+        structure_loss(picture, picture, (5, 2)),
+        pixel_loss(picture, picture),
+        mask_loss(mask, mask),
+        eyes_mouth_loss(picture, picture, mask),
+        style_loss(picture, picture, 8),
+    ):
+        assert loss.shape == (2,)
+        assert torch.allclose(loss, torch.zeros(2), atol=1e-6)
+
+
+def test_soft_mask_is_whole_inside() -> None:
+    mask = torch.zeros(1, 1, 64, 64)
+    mask[:, :, 16:48, 16:48] = 1
+    soft = soft_mask(mask)
+    assert torch.allclose(soft[:, :, 17:47, 17:47], torch.ones(30, 30), atol=1e-6)
+    assert 0 < float(soft[0, 0, 32, 14]) < 1
+    assert float(soft[0, 0, 32, 8]) == 0

@@ -1,4 +1,4 @@
-"""Losses that compare pixel with pixel. Weights are DeepFaceLab's."""
+"""Losses that compare pixel with pixel."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from torch import Tensor
 
 
 def pixel_loss(target: Tensor, predicted: Tensor) -> Tensor:
-    """Mean of 10 * squared difference: two (B, C, H, W) float32 0..1 -> (B,)."""
-    return (predicted - target).square().flatten(1).mean(dim=1) * 10
+    """Mean squared difference: two (B, C, H, W) float32 0..1 -> (B,)."""
+    return (predicted - target).square().flatten(1).mean(dim=1)
 
 
 def eyes_mouth_loss(target: Tensor, predicted: Tensor, eyes_mouth: Tensor) -> Tensor:
-    """Mean of 300 * absolute difference inside the mask of eyes and mouth.
+    """Mean absolute difference inside the mask of eyes and mouth.
 
     Args:
         target, predicted: (B, C, H, W) float32 0..1, without any other mask.
@@ -20,4 +20,4 @@ def eyes_mouth_loss(target: Tensor, predicted: Tensor, eyes_mouth: Tensor) -> Te
     Returns:
         (B,) float32; the mean runs over the whole picture.
     """
-    return ((predicted - target) * eyes_mouth).abs().flatten(1).mean(dim=1) * 300
+    return ((predicted - target) * eyes_mouth).abs().flatten(1).mean(dim=1)
