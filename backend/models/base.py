@@ -14,7 +14,8 @@ from backend.core.faces import FaceType
 class Reconstruction:
     """Both sides through their own route. Faces (B, C, H, W), masks (B, 1, H, W), float32 0..1, colours BGR.
 
-    ``swap`` and ``swap_mask`` (dst pose with the src face) are None unless they were asked for.
+    ``swap`` and ``swap_mask`` (dst pose with the src face) are None unless they were asked for. ``src_code`` and
+    ``dst_code`` are the inter's outputs (B, c, S, S) of networks that have one code per face, else None.
     """
 
     src_src: Tensor
@@ -23,6 +24,8 @@ class Reconstruction:
     dst_dst_mask: Tensor
     swap: Tensor | None = None
     swap_mask: Tensor | None = None
+    src_code: Tensor | None = None
+    dst_code: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -55,12 +58,21 @@ class FaceSwapModel(nn.Module, ABC):
 
         Args:
             src, dst: faces (B, C, H, W), float 0..1, BGR; the two batches may differ in size.
-            with_swap: also decode the swap of dst.
+            with_swap: also decode the swap of dst, from codes that pass no gradient on.
         """
 
+    def forward(self, src: Tensor, dst: Tensor, with_swap: bool = False) -> Reconstruction:
+        """The same as autoencode(): what is compiled, and what several processes share."""
+        return self.autoencode(src, dst, with_swap)
+
     @abstractmethod
-    def swap(self, dst: Tensor) -> SwapOutput:
-        """Swap dst faces (B, C, H, W), float 0..1, BGR."""
+    def swap(self, dst: Tensor, morph: float = 1.0) -> SwapOutput:
+        """Swap dst faces.
+
+        Args:
+            dst: (B, C, H, W), float 0..1, BGR.
+            morph: how far towards src, 0..1; networks that cannot be set between the faces give the whole swap.
+        """
 
     @abstractmethod
     def parts(self) -> dict[str, nn.Module]:
@@ -68,4 +80,8 @@ class FaceSwapModel(nn.Module, ABC):
 
     def frozen_parts(self, random_warp: bool) -> tuple[str, ...]:
         """Names of the parts that do not learn when the input is, or is not, warped."""
+        return ()
+
+    def identity_parts(self) -> tuple[str, ...]:
+        """Names of the parts that begin anew when pretraining ends, because they learned whose face it is."""
         return ()

@@ -10,7 +10,8 @@ import torch
 
 from backend.core.errors import BadInputError
 from backend.core.faces import FaceType
-from backend.core.settings.train import SaehdSettings, TrainSettings
+from backend.core.settings import AmpSettings, Quick96Settings, SaehdSettings, TrainSettings
+from backend.models.amp import AmpShape, build_amp
 from backend.models.base import FaceSwapModel
 from backend.models.saehd import SaehdShape, build_saehd
 
@@ -32,7 +33,7 @@ class ModelSpec:
 
 def _saehd(settings: TrainSettings) -> FaceSwapModel:
     if not isinstance(settings, SaehdSettings):
-        raise BadInputError(f"These settings are not those of SAEHD: {type(settings).__name__}.")
+        raise _foreign(settings, "SAEHD")
     shape = SaehdShape(
         resolution=settings.resolution,
         archi=settings.archi,
@@ -46,7 +47,53 @@ def _saehd(settings: TrainSettings) -> FaceSwapModel:
     return build_saehd(shape)
 
 
-MODELS: Mapping[str, ModelSpec] = MappingProxyType({"saehd": ModelSpec("saehd", SaehdSettings, _saehd)})
+def _quick96(settings: TrainSettings) -> FaceSwapModel:
+    if not isinstance(settings, Quick96Settings):
+        raise _foreign(settings, "Quick96")
+    shape = SaehdShape(
+        resolution=settings.resolution,
+        archi="df-ud",
+        ae_dims=128,
+        e_dims=64,
+        d_dims=64,
+        d_mask_dims=16,
+        channels=settings.channels,
+        face_type=FaceType.from_letter(settings.face_type),
+    )
+    return build_saehd(shape)
+
+
+def _amp(settings: TrainSettings) -> FaceSwapModel:
+    if not isinstance(settings, AmpSettings):
+        raise _foreign(settings, "AMP")
+    shape = AmpShape(
+        resolution=settings.resolution,
+        ae_dims=settings.ae_dims,
+        inter_dims=settings.inter_dims,
+        e_dims=settings.e_dims,
+        d_dims=settings.d_dims,
+        d_mask_dims=settings.d_mask_dims,
+        morph_factor=settings.morph_factor,
+        channels=settings.channels,
+        face_type=FaceType.from_letter(settings.face_type),
+    )
+    return build_amp(shape)
+
+
+def _foreign(settings: TrainSettings, model: str) -> BadInputError:
+    return BadInputError(f"These settings are not those of {model}: {type(settings).__name__}.")
+
+
+MODELS: Mapping[str, ModelSpec] = MappingProxyType(
+    {
+        spec.name: spec
+        for spec in (
+            ModelSpec("saehd", SaehdSettings, _saehd),
+            ModelSpec("quick96", Quick96Settings, _quick96),
+            ModelSpec("amp", AmpSettings, _amp),
+        )
+    }
+)
 """Model class name -> its specification."""
 
 

@@ -193,12 +193,17 @@ class SaehdDf(FaceSwapModel):
         """Rebuild both sides; the encoder and inter see them as one batch."""
         n = len(src)
         codes = self.inter(self.encoder(torch.cat((src, dst))))
-        face, mask = self.decoder_src(codes if with_swap else codes[:n])
-        dst_dst, dst_dst_mask = self.decoder_dst(codes[n:])
+        src_code, dst_code = codes[:n], codes[n:]
+        face, mask = self.decoder_src(torch.cat((src_code, dst_code.detach())) if with_swap else src_code)
+        dst_dst, dst_dst_mask = self.decoder_dst(dst_code)
         swap = (face[n:], mask[n:]) if with_swap else (None, None)
-        return Reconstruction(face[:n], mask[:n], dst_dst, dst_dst_mask, *swap)
+        return Reconstruction(face[:n], mask[:n], dst_dst, dst_dst_mask, *swap, src_code, dst_code)
 
-    def swap(self, dst: Tensor) -> SwapOutput:
+    def identity_parts(self) -> tuple[str, ...]:
+        """The inter."""
+        return ("inter",)
+
+    def swap(self, dst: Tensor, morph: float = 1.0) -> SwapOutput:
         """The source decoder on the code of dst; of the dst decoder only the mask is made."""
         code = self.inter(self.encoder(dst))
         face, mask = self.decoder_src(code)
@@ -232,21 +237,26 @@ class SaehdLiae(FaceSwapModel):
         """Without random warp inter_AB stands still, as in DeepFaceLab."""
         return () if random_warp else ("inter_AB",)
 
+    def identity_parts(self) -> tuple[str, ...]:
+        """Both inters."""
+        return ("inter_AB", "inter_B")
+
     def autoencode(self, src: Tensor, dst: Tensor, with_swap: bool = False) -> Reconstruction:
         """Rebuild both sides; each sub-network runs once on one batch."""
         n, m = len(src), len(dst)
         flat = self.encoder(torch.cat((src, dst)))
         both, own = self.inter_AB(flat), self.inter_B(flat[n:])
         if with_swap:
-            first = torch.cat((both[:n], own, both[n:]))
-            second = torch.cat((both, both[n:]))
+            swapped = both[n:].detach()
+            first = torch.cat((both[:n], own, swapped))
+            second = torch.cat((both, swapped))
         else:
             first, second = torch.cat((both[:n], own)), both
         face, mask = self.decoder(torch.cat((first, second), dim=1))
         swap = (face[n + m :], mask[n + m :]) if with_swap else (None, None)
         return Reconstruction(face[:n], mask[:n], face[n : n + m], mask[n : n + m], *swap)
 
-    def swap(self, dst: Tensor) -> SwapOutput:
+    def swap(self, dst: Tensor, morph: float = 1.0) -> SwapOutput:
         """Decode [AB, AB] of dst; of its own route only the mask is made."""
         n = len(dst)
         flat = self.encoder(dst)

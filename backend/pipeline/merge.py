@@ -91,10 +91,10 @@ class MergeSession:
         self._faces = _faces_by_frame(self._project)
         if not self._faces:
             raise BadInputError("There are no destination faces to merge.", "Extract the faces of dst first.")
-        self._last: tuple[int, PredictedFrame] | None = None
+        self._last: tuple[int, float, PredictedFrame] | None = None
 
     def render(self, frame_index: int, settings: MergeSettings) -> FramePreview:
-        """Merge one frame; the prediction of the last frame is kept, so that other settings only composite anew.
+        """Merge one frame; the last prediction is kept, so that settings of compositing need no model.
 
         Args:
             frame_index: from 0.
@@ -102,9 +102,10 @@ class MergeSession:
         """
         if not 0 <= frame_index < len(self.frames):
             raise BadInputError(f"There is no frame {frame_index + 1}; the clip has {len(self.frames)}.")
-        if self._last is None or self._last[0] != frame_index:
-            self._last = (frame_index, self.predict(self.cut(self.frames[frame_index])))
-        predicted = self._last[1]
+        morph = settings.morph_factor
+        if self._last is None or self._last[:2] != (frame_index, morph):
+            self._last = (frame_index, morph, self.predict(self.cut(self.frames[frame_index]), morph))
+        predicted = self._last[2]
         merged = self.composite(predicted, settings)
         return FramePreview(predicted.frame_bgr, merged.frame_bgr, _mask_u8(merged.mask), merged.outcomes)
 
@@ -113,9 +114,14 @@ class MergeSession:
         image = read_image(frame)
         return CutFrame(image, tuple(self._targets(image, self._faces.get(frame.stem, ()))))
 
-    def predict(self, cut: CutFrame) -> PredictedFrame:
-        """Run the model on each face. Call it from one thread only, or each brings computing threads of its own."""
-        predictions = tuple(self.predictor.predict(target.crop) for target in cut.targets)
+    def predict(self, cut: CutFrame, morph: float) -> PredictedFrame:
+        """Run the model on each face. Call it from one thread only, or each brings computing threads of its own.
+
+        Args:
+            cut: a frame and its faces.
+            morph: how far the swap goes from dst to src, 0..1; only AMP models.
+        """
+        predictions = tuple(self.predictor.predict(target.crop, morph) for target in cut.targets)
         return PredictedFrame(cut.frame_bgr, cut.targets, predictions)
 
     def composite(self, predicted: PredictedFrame, settings: MergeSettings) -> MergedFrame:
@@ -227,7 +233,7 @@ def _merge_all(
         finished: deque[Future[tuple[str, ...]]] = deque()
         for frame, cut in _ahead(pool, session.cut, frames, threads):
             ctx.check_stop()
-            finished.append(pool.submit(finish, frame, session.predict(cut)))
+            finished.append(pool.submit(finish, frame, session.predict(cut, settings.morph_factor)))
             if len(finished) > 2 * threads:
                 yield finished.popleft().result()
         while finished:

@@ -18,11 +18,14 @@ from backend.devices import torch_device
 from backend.models.base import FaceSwapModel
 from backend.models.registry import build_model
 from backend.ops.composite import SwapPrediction
-from backend.storage.checkpoint import SkippedGeneration, load_latest
+from backend.storage.checkpoint import Generation, SkippedGeneration, load_latest
 from backend.storage.model_folder import ModelFolder
 from backend.storage.workspace import Project
 
 Float32 = npt.NDArray[np.float32]
+
+_AVERAGE = "average"
+"""The set of tensors of a checkpoint that holds the running average of the weights."""
 
 
 @dataclass(frozen=True)
@@ -52,16 +55,17 @@ class Predictor:
         """How much of the head its crops show."""
         return self.model.face_type
 
-    def predict(self, crop_bgr: Float32) -> SwapPrediction:
-        """Swap one aligned crop, (r, r, 3) float32 0..1 BGR."""
-        return self.predict_batch([crop_bgr])[0]
+    def predict(self, crop_bgr: Float32, morph: float = 1.0) -> SwapPrediction:
+        """Swap one aligned crop, (r, r, 3) float32 0..1 BGR; see predict_batch()."""
+        return self.predict_batch([crop_bgr], morph)[0]
 
     @torch.inference_mode()
-    def predict_batch(self, crops_bgr: Sequence[Float32]) -> list[SwapPrediction]:
+    def predict_batch(self, crops_bgr: Sequence[Float32], morph: float = 1.0) -> list[SwapPrediction]:
         """Swap aligned crops of the model's resolution.
 
         Args:
             crops_bgr: each (r, r, 3) float32 0..1 BGR; gray is made of them for a one-channel model.
+            morph: how far the swap goes from dst to src, 0..1; only AMP models, others give the whole swap.
 
         Returns:
             one prediction per crop; its face is (r, r, 3) BGR, or (r, r, 1) of a one-channel model.
@@ -76,7 +80,7 @@ class Predictor:
         clipped = [np.clip(crop, 0.0, 1.0).astype(np.float32) for crop in crops_bgr]
         faces = [cv2.cvtColor(c, cv2.COLOR_BGR2GRAY)[..., None] if gray else c for c in clipped]
         batch = torch.from_numpy(np.stack(faces)).permute(0, 3, 1, 2).contiguous().to(self.device)
-        out = self.model.swap(batch)
+        out = self.model.swap(batch, morph)
         face, mask, dst_mask = (_to_bhwc(t) for t in (out.face, out.mask, out.dst_mask))
         return [
             SwapPrediction(face=face[i], mask=mask[i, ..., 0], dst_mask=dst_mask[i, ..., 0])
@@ -98,7 +102,7 @@ def load_model(project: Project, name: str, device: str = "best") -> Predictor:
         DeviceError: the device is not there.
     """
     folder = ModelFolder(project.model_dir(name))
-    generation = load_latest(folder.generations_dir, with_optimizer=False)
+    generation = load_latest(folder.generations_dir, names=(_AVERAGE,))
     if generation is None:
         known = ", ".join(project.models()) or "none yet"
         raise BadInputError(
@@ -106,10 +110,15 @@ def load_model(project: Project, name: str, device: str = "best") -> Predictor:
         )
     place: Any = torch_device(device)
     model = build_model(generation.state.info.train_settings())
-    model.load_state_dict(generation.weights)
+    model.load_state_dict(_weights(generation))
     model.to(place).eval()
     state = generation.state
     return Predictor(model, place, state.iteration, state.provenance, generation.skipped)
+
+
+def _weights(generation: Generation) -> dict[str, torch.Tensor]:
+    """The running average of the weights where training kept one, else the weights themselves."""
+    return generation.tensors.get(_AVERAGE, generation.weights)
 
 
 def _to_bhwc(tensor: torch.Tensor) -> Float32:

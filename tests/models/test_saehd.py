@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 import torch
 
 from backend.core.errors import BadInputError
 from backend.core.faces import FaceType
-from backend.core.settings.train import SaehdSettings, TrainSettings
+from backend.core.settings import TRAIN_SETTINGS, Quick96Settings, SaehdSettings, TrainSettings
 from backend.models.base import FaceSwapModel
 from backend.models.blocks import depth_to_space
 from backend.models.registry import MODELS, build_model
@@ -138,11 +140,24 @@ def test_registry_builds_from_settings() -> None:
     )
     model = build_model(settings)
     assert (model.resolution, model.channels, model.face_type) == (64, 1, FaceType.WHOLE)
-    assert set(MODELS) == {"saehd"}
+    assert set(MODELS) == set(TRAIN_SETTINGS)
+    assert all(spec.name == name and spec.settings is TRAIN_SETTINGS[name] for name, spec in MODELS.items())
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_quick96_is_a_saehd_of_fixed_size(channels: Literal[1, 3]) -> None:
+    model = build_model(Quick96Settings(channels=channels), seed=1).eval()
+    assert (model.resolution, model.channels, model.face_type) == (96, channels, FaceType.FULL)
+    fewer = (3 - channels) * (25 * 64 + 2 * (128 + 3 * 9 * 128)) + 2 * 4 * (3 - channels)
+    assert count(model) == 38_294_330 - fewer
+    with torch.no_grad():
+        merged = model.swap(torch.rand(1, channels, 96, 96))
+    assert merged.face.shape == (1, channels, 96, 96)
 
 
 def test_registry_refuses_what_it_does_not_know() -> None:
     with pytest.raises(BadInputError, match="saehd"):
         build_model(TrainSettings(model_class="unknown"))
-    with pytest.raises(BadInputError):
-        build_model(TrainSettings(model_class="saehd"))
+    for name in MODELS:
+        with pytest.raises(BadInputError, match="not those of"):
+            build_model(TrainSettings(model_class=name))

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,13 +20,14 @@ from backend.pipeline.context import StageContext
 from backend.storage.face_file import write_face_image
 from backend.storage.workspace import Project, Workspace
 from tests.drawn_faces import draw_face
+from tests.pipeline.stored_model import store_model, tiny_amp
 
 RESOLUTION = 64
 FRAMES = 6
 
 
 class RedModel:
-    """Predicts a red face and counts how often it is asked."""
+    """Predicts a red face, and remembers with which morph it was asked."""
 
     resolution = RESOLUTION
     face_type = FaceType.FULL
@@ -33,11 +35,15 @@ class RedModel:
     provenance = Provenance(model_class="saehd")
 
     def __init__(self, channels: int = 3) -> None:
-        self.asked = 0
+        self.morphs: list[float] = []
         self._channels = channels
 
-    def predict(self, crop):
-        self.asked += 1
+    @property
+    def asked(self) -> int:
+        return len(self.morphs)
+
+    def predict(self, crop, morph: float):
+        self.morphs.append(morph)
         assert crop.shape == (RESOLUTION, RESOLUTION, 3)
         face = np.zeros((RESOLUTION, RESOLUTION, self._channels), np.float32)
         face[..., -1] = 1.0
@@ -167,6 +173,16 @@ def test_other_options_do_not_ask_the_model_again(project: Project, model: RedMo
         session.render(FRAMES, MergeSettings())
 
 
+def test_the_morph_reaches_the_model(project: Project, model: RedModel) -> None:
+    run(project, color_transfer="none", morph_factor=0.4)
+    assert model.morphs == [0.4] * 6
+    assert json.loads((project.merged_dir / "merge.json").read_text())["settings"]["morph_factor"] == 0.4
+    session = merge.MergeSession(project, "model", "cpu")
+    for morph in (1.0, 0.25, 0.25):
+        session.render(1, MergeSettings(morph_factor=morph))
+    assert model.morphs[6:] == [1.0, 0.25]
+
+
 @pytest.mark.parametrize("mode", ["overlay", "seamless"])
 @pytest.mark.parametrize("mask_mode", ["full", "dst", "learned-prd", "learned-dst", "learned-prd*learned-dst"])
 def test_every_mode_and_mask(project: Project, model: RedModel, mode: str, mask_mode: str) -> None:
@@ -178,6 +194,18 @@ def test_every_mode_and_mask(project: Project, model: RedModel, mode: str, mask_
 def test_a_one_channel_model_merges(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(merge, "load_model", lambda project, name, device: RedModel(channels=1))
     assert run(project)["merged"] == 5
+
+
+def test_a_stored_amp_model_merges_between_the_faces(project: Project) -> None:
+    pytest.importorskip("torch")
+    store_model(project, tiny_amp())
+    session = merge.MergeSession(project, "tiny", "cpu")
+    options: dict[str, Any] = {"model": "tiny", "mask_mode": "dst", "color_transfer": "none"}
+    dst, half, src = (session.render(1, MergeSettings(**options, morph_factor=v)).after for v in (0.0, 0.5, 1.0))
+    run(project, **options, morph_factor=0.5)
+    assert np.array_equal(merged(project, 2), half)
+    assert not np.array_equal(dst, half)
+    assert not np.array_equal(half, src)
 
 
 def test_what_is_missing_is_said(project: Project, model: RedModel) -> None:

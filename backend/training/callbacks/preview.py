@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import cv2
 import numpy as np
@@ -10,6 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from backend.core.faces import FaceType
 from backend.models.base import FaceSwapModel
 from backend.storage.atomic import write_bytes
 from backend.storage.image import write_image
@@ -20,14 +24,50 @@ from backend.training.callbacks.base import Callback, Emit
 from backend.training.loader import RawSide
 from backend.training.loop import Training
 
-COLUMNS = ("src", "src-src", "dst", "dst-dst", "swap")
-PAGES = ("faces", "masked")
+UInt8 = npt.NDArray[np.uint8]
+Picture = tuple[Tensor, Tensor]
+"""Faces (B, C, R, R) and their masks (B, 1, R, R), float 0..1, BGR."""
+
 ROWS = 4
 KEPT = 200
 """Preview images kept per page and folder; beyond, every second one of the older ones goes."""
 
+MORPHS: Mapping[str, float] = MappingProxyType({f"swap {value}": value for value in (0.25, 0.5, 0.65, 0.75, 1.0)})
+"""Column of the page "morph" -> how far the swap goes; the values are DeepFaceLab's."""
+
+_WHOLE = "swap 1.0"
 _STRIP_PX = 20
 _TALLEST_PX = 800
+_WIDEST_PX = 1600
+
+
+@dataclass(frozen=True)
+class PreviewPage:
+    """One preview image.
+
+    Attributes:
+        name: of the page, in events and file names.
+        columns: what it shows, also the labels.
+        masked: whether each face is cut by its own mask.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    masked: bool = False
+
+
+_BOTH = ("src", "src-src", "dst", "dst-dst")
+_SAEHD = (PreviewPage("faces", (*_BOTH, "swap")), PreviewPage("masked", (*_BOTH, "swap"), masked=True))
+_AMP = (
+    PreviewPage("faces", (*_BOTH, _WHOLE)),
+    PreviewPage("masked", (*_BOTH, _WHOLE), masked=True),
+    PreviewPage("morph", ("dst-dst", *MORPHS)),
+)
+
+PREVIEW_PAGES: Mapping[str, tuple[PreviewPage, ...]] = MappingProxyType(
+    {"saehd": _SAEHD, "quick96": _SAEHD, "amp": _AMP}
+)
+"""Model class name -> its preview pages."""
 
 
 class PreviewCallback(Callback):
@@ -36,7 +76,7 @@ class PreviewCallback(Callback):
     Args:
         src, dst: the fixed faces, the same number of each.
         job_dir: images go to ``job_dir / "previews"``.
-        folder: the model's folder, which keeps the newest image and a thinned-out series.
+        folder: the model's folder, which keeps the newest images and thinned-out series.
         emit: the events' way out.
     """
 
@@ -65,8 +105,9 @@ class PreviewCallback(Callback):
     def _draw(self, training: Training) -> None:
         self._drawn_at = training.iteration
         device = training.step.device
-        pages = preview_pages(training.step.model, plain(self._src, device), plain(self._dst, device))
-        for page, image in zip(PAGES, pages, strict=True):
+        pages = PREVIEW_PAGES[training.settings.model_class]
+        src, dst = plain(self._src, device), plain(self._dst, device)
+        for page, image in preview_pages(training.step.shown_model, pages, src, dst).items():
             name = f"{training.iteration:07d}_{page}.jpg"
             written = self._job_dir / "previews" / name
             written.parent.mkdir(parents=True, exist_ok=True)
@@ -77,9 +118,7 @@ class PreviewCallback(Callback):
             self._emit("preview", data)
 
     def _keep(self, name: str, page: str, image: bytes) -> None:
-        write_bytes(
-            self._folder.path / ("preview.jpg" if page == "faces" else "preview_masked.jpg"), image, durable=False
-        )
+        write_bytes(self._folder.preview_path(page), image, durable=False)
         self._folder.history_dir.mkdir(parents=True, exist_ok=True)
         write_bytes(self._folder.history_dir / name, image, durable=False)
         thin_out(self._folder.history_dir, f"*_{page}.jpg", KEPT)
@@ -87,28 +126,27 @@ class PreviewCallback(Callback):
 
 @torch.inference_mode()
 def preview_pages(
-    model: FaceSwapModel, src: FaceBatch, dst: FaceBatch
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    """Draw both pages.
+    model: FaceSwapModel, pages: Sequence[PreviewPage], src: FaceBatch, dst: FaceBatch
+) -> dict[str, UInt8]:
+    """Draw all pages.
 
     Args:
         model: its mode is left as it was.
+        pages: what to draw.
         src, dst: undistorted faces, the same number of each.
 
     Returns:
-        "faces": src, src-src, dst, dst-dst, swap; "masked": the same, each cut by its own mask, the swap by the
-        product of the swap's and the destination's. One row per face, labels on top; (h, w, 3) uint8 BGR.
+        name of the page -> image (h, w, 3) uint8 BGR: one row per face, labels on top. Faces are shrunk so that no
+        page is wider than 1600 px; as many are drawn as fit into 800 px, at least one and at most four.
     """
+    side = min(model.resolution, _WIDEST_PX // max(len(page.columns) for page in pages))
+    rows = max(1, min(len(src.target), ROWS, _TALLEST_PX // side))
+    wanted = {column for page in pages for column in page.columns}
     was_training = model.training
     model.eval()
-    out = model.autoencode(src.target, dst.target, with_swap=True)
+    drawn = _pictures(model, _first(src, rows), _first(dst, rows), wanted)
     model.train(was_training)
-    if out.swap is None or out.swap_mask is None:
-        raise ValueError("The network drew no swap although it was asked for one.")
-    faces = (src.target, out.src_src, dst.target, out.dst_dst, out.swap)
-    masks = (src.mask, out.src_src_mask, dst.mask, out.dst_dst_mask, out.dst_dst_mask * out.swap_mask)
-    masked = [face * mask for face, mask in zip(faces, masks, strict=True)]
-    return _grid(faces), _grid(masked)
+    return {page.name: _grid(page, drawn, side) for page in pages}
 
 
 def thin_out(folder: Path, pattern: str, limit: int) -> None:
@@ -119,18 +157,49 @@ def thin_out(folder: Path, pattern: str, limit: int) -> None:
             path.unlink(missing_ok=True)
 
 
-def _grid(columns: tuple[Tensor, ...] | list[Tensor]) -> npt.NDArray[np.uint8]:
-    count, _, side, _ = columns[0].shape
-    rows = max(1, min(count, ROWS, _TALLEST_PX // side))
-    picture = np.concatenate([_tall(column[:rows]) for column in columns], axis=1)
+def _first(side: FaceBatch, rows: int) -> FaceBatch:
+    return FaceBatch(side.warped[:rows], side.target[:rows], side.mask[:rows])
+
+
+def _pictures(model: FaceSwapModel, src: FaceBatch, dst: FaceBatch, wanted: set[str]) -> dict[str, Picture]:
+    """Every column that may be asked for, and the morphs that are.
+
+    A swap is cut by the product of its own and the destination's mask; of a whole head by its own mask alone, as in
+    DeepFaceLab, because the two heads may differ in outline.
+    """
+    out = model.autoencode(src.target, dst.target, with_swap=True)
+    if out.swap is None or out.swap_mask is None:
+        raise ValueError("The network drew no swap although it was asked for one.")
+    dst_mask = torch.ones_like(out.dst_dst_mask) if model.face_type is FaceType.HEAD else out.dst_dst_mask
+    swap = (out.swap, out.swap_mask * dst_mask)
+    drawn = {
+        "src": (src.target, src.mask),
+        "src-src": (out.src_src, out.src_src_mask),
+        "dst": (dst.target, dst.mask),
+        "dst-dst": (out.dst_dst, out.dst_dst_mask),
+        "swap": swap,
+        _WHOLE: swap,
+    }
+    for column in wanted - drawn.keys():
+        between = model.swap(dst.target, MORPHS[column])
+        drawn[column] = (between.face, between.mask * dst_mask)
+    return drawn
+
+
+def _grid(page: PreviewPage, drawn: Mapping[str, Picture], side: int) -> UInt8:
+    pictures = [drawn[column] for column in page.columns]
+    columns = [_tall(face * mask if page.masked else face, side) for face, mask in pictures]
+    picture = np.concatenate(columns, axis=1)
     strip = np.full((_STRIP_PX, picture.shape[1], 3), 24, np.uint8)
-    for i, label in enumerate(COLUMNS):
+    for i, label in enumerate(page.columns):
         place = (i * side + 4, _STRIP_PX - 6)
         cv2.putText(strip, label, place, cv2.FONT_HERSHEY_SIMPLEX, 0.42, (230, 230, 230), 1, cv2.LINE_AA)
     return np.concatenate([strip, picture], axis=0)
 
 
-def _tall(faces: Tensor) -> npt.NDArray[np.uint8]:
-    """(B, C, H, W) float 0..1 -> (B * H, W, 3) uint8 BGR; gray is repeated."""
+def _tall(faces: Tensor, side: int) -> UInt8:
+    """(B, C, H, W) float 0..1 -> (B * side, side, 3) uint8 BGR, shrunk by areas; gray is repeated."""
+    count, _, height, width = faces.shape
     three = faces.float().clamp(0, 1).expand(-1, 3, -1, -1).permute(0, 2, 3, 1)
-    return (three.reshape(-1, three.shape[2], 3) * 255 + 0.5).to(torch.uint8).cpu().numpy()
+    column = (three.reshape(-1, width, 3) * 255 + 0.5).to(torch.uint8).cpu().numpy()
+    return column if height == side else cv2.resize(column, (side, count * side), interpolation=cv2.INTER_AREA)
