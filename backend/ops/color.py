@@ -2,26 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Protocol
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-Float32 = npt.NDArray[np.float32]
-ColorTransferFunction = Callable[[Float32, Float32, Float32 | None], Float32]
+from backend.ops.color_transport import Float32, iterative_distribution, sliced_transport
+
+Float64 = npt.NDArray[np.float64]
+
+
+class ColorTransferFunction(Protocol):
+    """What every method takes: a face, a reference, who counts, and where chance comes from."""
+
+    def __call__(
+        self,
+        face_bgr: Float32,
+        reference_bgr: Float32,
+        mask: Float32 | None = None,
+        rng: np.random.Generator | None = None,
+    ) -> Float32:
+        """The face (h, w, C) float32 0..1 in the reference's colours; without ``rng`` the same at every call."""
+        ...
+
 
 _RIDGE = 1e-5  # keeps the covariance of a flat image invertible
 _LAB_NOISE = 0.1  # deviation in Lab units; rounding alone gives a gray image 0.03 in a and b
 
 
-def keep_colors(face_bgr: Float32, reference_bgr: Float32, mask: Float32 | None = None) -> Float32:
-    """Leave the face as it is; reference and mask are not looked at."""
+def keep_colors(
+    face_bgr: Float32, reference_bgr: Float32, mask: Float32 | None = None, rng: np.random.Generator | None = None
+) -> Float32:
+    """Leave the face as it is; nothing else is looked at."""
     return face_bgr
 
 
-def reinhard_lab(face_bgr: Float32, reference_bgr: Float32, mask: Float32 | None = None) -> Float32:
+def reinhard_lab(
+    face_bgr: Float32, reference_bgr: Float32, mask: Float32 | None = None, rng: np.random.Generator | None = None
+) -> Float32:
     """Match mean and deviation of each Lab channel ("rct").
 
     Reinhard et al., "Color Transfer between Images", 2001. As in DeepFaceLab the values outside the mask are set to 0
@@ -32,6 +53,7 @@ def reinhard_lab(face_bgr: Float32, reference_bgr: Float32, mask: Float32 | None
         face_bgr: (h, w, 3) float32 0..1.
         reference_bgr: (h, w, 3) float32 0..1.
         mask: (h, w) float32; values of 0.5 and more take part. None takes all.
+        rng: not needed.
 
     Returns:
         (h, w, 3) float32 0..1.
@@ -47,28 +69,50 @@ def reinhard_lab(face_bgr: Float32, reference_bgr: Float32, mask: Float32 | None
     return np.clip(result, 0.0, 1.0, out=result)
 
 
-def linear_covariance(face_bgr: Float32, reference_bgr: Float32, mask: Float32 | None = None) -> Float32:
+def linear_covariance(
+    face_bgr: Float32, reference_bgr: Float32, mask: Float32 | None = None, rng: np.random.Generator | None = None
+) -> Float32:
     """Match mean and covariance of the colours by symmetric square roots ("lct").
 
-    Hertzmann's linear colour transfer in the form DeepFaceLab uses.
+    Hertzmann's linear colour transfer in the form DeepFaceLab uses. Of one channel it matches mean and deviation.
 
     Args:
-        face_bgr: (h, w, 3) float32 0..1.
-        reference_bgr: (h, w, 3) float32 0..1.
+        face_bgr: (h, w, C) float32 0..1, C 3 or 1.
+        reference_bgr: (h, w, C) float32 0..1.
         mask: not looked at: all pixels take part.
+        rng: not needed.
 
     Returns:
-        (h, w, 3) float32 0..1.
+        (h, w, C) float32 0..1.
     """
     face_mean, _, face_inverse = _covariance_roots(face_bgr)
     reference_mean, reference_root, _ = _covariance_roots(reference_bgr)
-    linear = reference_root @ face_inverse
-    mat = np.column_stack([linear, reference_mean - linear @ face_mean])
-    result = cv2.transform(face_bgr, mat)
-    return np.clip(result, 0.0, 1.0, out=result)
+    return _mapped(face_bgr, reference_root @ face_inverse, face_mean, reference_mean)
 
 
-def _masked_statistics(image: Float32, mask: Float32 | None) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def monge_kantorovich(
+    face_bgr: Float32, reference_bgr: Float32, mask: Float32 | None = None, rng: np.random.Generator | None = None
+) -> Float32:
+    """Match mean and covariance of the colours by the linear map that moves them least ("mkl").
+
+    Pitié and Kokaram, "The linear Monge-Kantorovitch linear colour mapping for example-based colour transfer", 2007:
+    T = A^-1/2 (A^1/2 B A^1/2)^1/2 A^-1/2 for covariances A of the face and B of the reference. Arguments and result
+    as linear_covariance().
+    """
+    face_mean, root, inverse = _covariance_roots(face_bgr)
+    reference_mean, reference_root, _ = _covariance_roots(reference_bgr)
+    values, vectors = np.linalg.eigh(root @ reference_root @ reference_root @ root)
+    middle = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
+    return _mapped(face_bgr, inverse @ middle @ inverse, face_mean, reference_mean)
+
+
+def _mapped(image: Float32, linear: Float64, mean: Float64, new_mean: Float64) -> Float32:
+    """The colours after a linear map about their mean, which becomes the new one; cut to 0..1."""
+    result = cv2.transform(image, np.column_stack([linear, new_mean - linear @ mean]))
+    return np.clip(result, 0.0, 1.0).reshape(image.shape)
+
+
+def _masked_statistics(image: Float32, mask: Float32 | None) -> tuple[Float64, Float64]:
     """Mean and deviation per channel over all pixels, those outside the mask counted as 0."""
     if mask is not None:
         image = image * (mask >= 0.5)[:, :, None]
@@ -76,14 +120,12 @@ def _masked_statistics(image: Float32, mask: Float32 | None) -> tuple[npt.NDArra
     return mean[:, 0], deviation[:, 0]
 
 
-def _covariance_roots(
-    image: Float32,
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Mean (3,), square root and inverse square root (3, 3) of the colour covariance."""
-    pixels = image.reshape(-1, 3).astype(np.float64)
+def _covariance_roots(image: Float32) -> tuple[Float64, Float64, Float64]:
+    """Mean (C,), square root and inverse square root (C, C) of the colour covariance."""
+    pixels = image.reshape(-1, image.shape[2]).astype(np.float64)
     mean = pixels.mean(axis=0)
     centred = pixels - mean
-    values, vectors = np.linalg.eigh(centred.T @ centred / len(pixels) + _RIDGE * np.eye(3))
+    values, vectors = np.linalg.eigh(centred.T @ centred / len(pixels) + _RIDGE * np.eye(len(mean)))
     root = np.sqrt(values)
     return mean, (vectors * root) @ vectors.T, (vectors / root) @ vectors.T
 
@@ -93,5 +135,8 @@ COLOR_TRANSFERS: Mapping[str, ColorTransferFunction] = MappingProxyType(
         "none": keep_colors,
         "rct": reinhard_lab,
         "lct": linear_covariance,
+        "mkl": monge_kantorovich,
+        "idt": iterative_distribution,
+        "sot": sliced_transport,
     }
 )

@@ -149,12 +149,23 @@ def _raise_brows(landmarks: npt.NDArray[np.generic], amount: float) -> npt.NDArr
 def _soft_hulls(shape_hw: tuple[int, ...], landmarks_68x2: npt.ArrayLike, groups: Sequence[range]) -> FloatMask:
     """Filled hulls of landmark groups, dilated by an ellipse of h // 32 and blurred with a kernel of about h // 16."""
     height = shape_hw[0]
-    points = np.asarray(landmarks_68x2).astype(np.int32)
-    mask = np.zeros(shape_hw[:2], dtype=np.float32)
-    for group in groups:
-        cv2.fillConvexPoly(mask, cv2.convexHull(points[list(group)]), 1.0)
-    grow = max(height // 32, 1)
-    mask = cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (grow, grow)))
-    soft = height // 16
+    grow, soft = max(height // 32, 1), height // 16
     size = soft + 1 - soft % 2
-    return cv2.GaussianBlur(mask, (size, size), 0)
+    mask = np.zeros(shape_hw[:2], dtype=np.float32)
+    hulls = [np.asarray(landmarks_68x2).astype(np.int32)[list(group)] for group in groups]
+    corner, area = _reached(np.vstack(hulls), grow + size, mask)
+    part = np.zeros_like(mask[area])
+    if not part.size:
+        return mask
+    for hull in hulls:
+        cv2.fillConvexPoly(part, cv2.convexHull(hull - corner), 1.0)
+    part = cv2.dilate(part, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (grow, grow)))
+    mask[area] = cv2.GaussianBlur(part, (size, size), 0)
+    return mask
+
+
+def _reached(points: npt.NDArray[np.int32], reach: int, mask: FloatMask) -> tuple[tuple[int, int], tuple[slice, slice]]:
+    """The part of a mask within ``reach`` pixels of the points: its left-top pixel (x, y), and its slices."""
+    left, top = np.maximum(points.min(axis=0) - reach, 0)
+    right, bottom = np.maximum(points.max(axis=0) + reach + 1, 0)
+    return (int(left), int(top)), (slice(int(top), int(bottom)), slice(int(left), int(right)))

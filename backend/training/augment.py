@@ -1,9 +1,7 @@
-"""Random affine, flip and warp of a whole batch at once, on the device that trains.
+"""Random affine map, flip, warp and colour shift of a whole batch at once.
 
-Every output is resampled once: the warp is composed with the affine map before the faces are looked up. Faces are
-looked up bicubically, masks bilinearly. On a CPU the warped input is looked up bilinearly: bicubic lookup costs three
-times as much there, and the input is distorted by chance anyway, while the target, which the network learns to draw,
-stays sharp.
+All random numbers come from one CPU generator, so that they are the same on every device and can be saved. Every
+output is resampled once: the warp is composed with the affine map before the faces are looked up.
 """
 
 from __future__ import annotations
@@ -15,11 +13,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from backend.core.settings.quick96 import Quick96Settings
+from backend.core.settings.train import TrainSettings
 from backend.training.batch import FaceBatch
+from backend.training.hue import random_hsv, shift_hsv
 from backend.training.loader import RawBatch, RawSide
+from backend.training.lookup import look_up, to_float
+from backend.training.sampler import ALONE, Share
 
 ROTATION_DEG = 10.0
 SCALE = 0.15
+QUICK96_SCALE = 0.05
 SHIFT = 0.05
 FLIP_CHANCE = 0.4
 WARP_CELLS = (2, 4, 8)
@@ -27,77 +31,156 @@ WARP_STRENGTH = 0.24
 WARP_TRUNCATION = 2.5
 _FINEST = max(WARP_CELLS) + 1
 
+_QUICK96_PLAIN_EVERY = 3
+
+
+@dataclass(frozen=True)
+class SideOptions:
+    """What is random on one side: see AugmentOptions."""
+
+    warp: bool = True
+    flip: bool = False
+    scale: float = SCALE
+    hsv_power: float = 0.0
+
 
 @dataclass(frozen=True)
 class AugmentOptions:
-    """What is random: ``warp`` distorts the input, the flips mirror input and target of a side."""
+    """What is random.
+
+    Attributes:
+        warp: the input is distorted.
+        flip_src, flip_dst: input and target of a side are mirrored in 40 % of the cases.
+        scale: faces come larger or smaller by up to this share.
+        hsv_power: how far the colours of the source's input are shifted, 0..0.3.
+    """
 
     warp: bool = True
     flip_src: bool = False
     flip_dst: bool = False
+    scale: float = SCALE
+    hsv_power: float = 0.0
+
+    @classmethod
+    def of(cls, settings: TrainSettings) -> AugmentOptions:
+        """What effective settings ask for."""
+        return cls(
+            warp=settings.random_warp,
+            flip_src=settings.random_src_flip,
+            flip_dst=settings.random_dst_flip,
+            scale=QUICK96_SCALE if isinstance(settings, Quick96Settings) else SCALE,
+            hsv_power=settings.random_hsv_power,
+        )
+
+    @property
+    def src(self) -> SideOptions:
+        """Options of the source."""
+        return SideOptions(self.warp, self.flip_src, self.scale, self.hsv_power)
+
+    @property
+    def dst(self) -> SideOptions:
+        """Options of the destination, whose colours are never shifted."""
+        return SideOptions(self.warp, self.flip_dst, self.scale)
+
+
+class Augmenter:
+    """Makes training batches of undistorted ones. Where the input is not distorted it is the target tensor itself.
+
+    Quick96 takes the batch before once more, with its targets as input, whenever the iteration is a multiple of 3.
+    The first batch after a start has none before it and is then taken un-warped.
+
+    Args:
+        settings: effective ones.
+        generator: CPU generator of all random numbers; with several processes it has the same state in all of them.
+        device: where the batches are to lie.
+        share: the part of the batch that this process works on.
+    """
+
+    def __init__(
+        self, settings: TrainSettings, generator: torch.Generator, device: torch.device, share: Share = ALONE
+    ) -> None:
+        self._options = AugmentOptions.of(settings)
+        self._generator = generator
+        self._device = device
+        self._share = share
+        self._plain_every = _QUICK96_PLAIN_EVERY if isinstance(settings, Quick96Settings) else 0
+        self._last: tuple[FaceBatch, FaceBatch] | None = None
+
+    def __call__(self, raw: RawBatch, iteration: int) -> tuple[FaceBatch, FaceBatch]:
+        """src and dst of one iteration.
+
+        Args:
+            raw: this process's part of the batch.
+            iteration: how many iterations were done before.
+        """
+        if self._plain_every and iteration % self._plain_every == 0:
+            src, dst = self._last or self._augmented(raw)
+            return _unwarped(src), _unwarped(dst)
+        batch = self._augmented(raw)
+        self._last = batch if self._plain_every else None
+        return batch
+
+    def _augmented(self, raw: RawBatch) -> tuple[FaceBatch, FaceBatch]:
+        return augment(raw, self._options, self._generator, self._device, self._share)
 
 
 def augment(
-    raw: RawBatch, options: AugmentOptions, generator: torch.Generator, device: torch.device
+    raw: RawBatch,
+    options: AugmentOptions,
+    generator: torch.Generator,
+    device: torch.device,
+    share: Share = ALONE,
 ) -> tuple[FaceBatch, FaceBatch]:
-    """Distort both sides of a batch, src first; see augment_side."""
-    src = augment_side(raw.src, options.warp, options.flip_src, generator, device)
-    return src, augment_side(raw.dst, options.warp, options.flip_dst, generator, device)
+    """Distort both sides of a batch, src first; see augment_side()."""
+    src = augment_side(raw.src, options.src, generator, device, share)
+    return src, augment_side(raw.dst, options.dst, generator, device, share)
 
 
-def augment_side(raw: RawSide, warp: bool, flip: bool, generator: torch.Generator, device: torch.device) -> FaceBatch:
+def augment_side(
+    raw: RawSide,
+    options: SideOptions,
+    generator: torch.Generator,
+    device: torch.device,
+    share: Share = ALONE,
+) -> FaceBatch:
     """Distort the faces of one side.
 
     Ranges are DeepFaceLab's: rotation within 10 degrees, scale 1/1.15..1.15, shift within 5 % of the side, mirrored in
-    40 % of the cases when asked for, then its warp grid with independent axes.
+    40 % of the cases when asked for, then its warp grid with independent axes, then the shift of the input's colours.
 
     Args:
-        raw: faces and masks as bytes.
-        warp: distort the input; otherwise it equals the target.
-        flip: mirror some faces.
+        raw: faces and masks as bytes, this process's part of them.
+        options: what is random.
         generator: CPU generator of all random numbers.
-        device: where the lookup is computed and the result lies.
+        device: where the result lies.
+        share: random numbers are drawn for the batch of all processes, and those of this part are used.
 
     Returns:
-        float32 0..1, BGR. Target and masks share the affine map; only warped also has the warp. Outside a face's
-        picture its edge is repeated, masks are 0.
+        float32 0..1, BGR. Target and masks share the affine map; only warped also has the warp and the colour shift.
+        Outside a face's picture its edge is repeated, masks are 0.
     """
-    count, side = raw.images.shape[0], raw.images.shape[1]
-    theta = random_affine(count, flip, generator).to(device, non_blocking=True)
-    nodes = random_warp_nodes(count, generator).to(device, non_blocking=True) if warp else None
-    images = _to_bchw(raw.images, device)
-    grid = affine_grid(theta, side)
-    target = _lookup(images, grid, "bicubic")
-    warped = target
-    if nodes is not None:
-        warped = _lookup(images, warp_grid(grid, nodes), "bilinear" if device.type == "cpu" else "bicubic")
-    masks = _to_bchw(raw.masks, device)
-    masks = F.grid_sample(masks, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    return FaceBatch(warped, target, masks[:, :1], masks[:, 1:])
+    count = len(raw.images) * share.ranks
+    theta = share.of(random_affine(count, options.flip, generator, options.scale))
+    nodes = share.of(random_warp_nodes(count, generator)) if options.warp else None
+    found = look_up(raw.images, raw.masks, theta, nodes, device)
+    warped = found.warped
+    if options.hsv_power > 0:
+        warped = shift_hsv(warped, random_hsv(count, options.hsv_power, generator).of(share))
+    return FaceBatch(warped, found.target, found.mask, found.eyes_mouth)
 
 
 def plain(raw: RawSide, device: torch.device) -> FaceBatch:
     """The same faces without any distortion, as previews and evaluations show them; shapes as augment_side()."""
-    images, masks = _to_bchw(raw.images, device), _to_bchw(raw.masks, device)
+    images, masks = to_float(raw.images, device), to_float(raw.masks, device)
     return FaceBatch(images, images, masks[:, :1], masks[:, 1:])
 
 
-def affine_grid(theta: Tensor, side: int) -> Tensor:
-    """Lookup positions (B, side, side, 2) of maps (B, 2, 3), both in coordinates of -1..1 across the picture.
-
-    Equal to torch's affine_grid without aligned corners, in a third of the time: x and y lie in planes of their own.
-    """
-    centres = (torch.arange(side, device=theta.device, dtype=theta.dtype) * 2 + 1) / side - 1
-    along_x = theta[:, :, 0, None, None] * centres
-    along_y = theta[:, :, 1, None, None] * centres[:, None] + theta[:, :, 2, None, None]
-    return (along_x + along_y).permute(0, 2, 3, 1)
-
-
-def random_affine(count: int, flip: bool, generator: torch.Generator) -> Tensor:
+def random_affine(count: int, flip: bool, generator: torch.Generator, scale_by: float = SCALE) -> Tensor:
     """Random output -> input maps, (count, 2, 3) float32, in coordinates of -1..1 across the picture."""
     u = torch.rand(5, count, generator=generator)
     angle = (u[0] * 2 - 1) * math.radians(ROTATION_DEG)
-    scale = 1 / (1 + SCALE) + u[1] * (1 + SCALE - 1 / (1 + SCALE))
+    smallest, largest = 1 / (1 + scale_by), 1 + scale_by
+    scale = smallest + u[1] * (largest - smallest)
     shift_x, shift_y = (u[2:4] * 2 - 1) * SHIFT * 2
     mirror = torch.where(u[4] < FLIP_CHANCE, -1.0, 1.0) if flip else torch.ones(count)
     cos, sin = torch.cos(angle) / scale, torch.sin(angle) / scale
@@ -126,12 +209,6 @@ def random_warp_nodes(count: int, generator: torch.Generator) -> Tensor:
     return out
 
 
-def warp_grid(grid: Tensor, nodes: Tensor) -> Tensor:
-    """Move each lookup position (B, H, W, 2) by the displacement of ``nodes`` (B, 2, 9, 9) at that place."""
-    moved = F.grid_sample(nodes, grid, mode="bilinear", padding_mode="border", align_corners=True)
-    return grid + moved.permute(0, 2, 3, 1)
-
-
 def _truncated_normal(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     """Normal numbers with |z| <= 2.5, divided by 2.5, by the inverse of the distribution function."""
     edge = math.erf(WARP_TRUNCATION / math.sqrt(2))
@@ -139,12 +216,5 @@ def _truncated_normal(shape: tuple[int, ...], generator: torch.Generator) -> Ten
     return torch.erfinv(uniform) * (math.sqrt(2) / WARP_TRUNCATION)
 
 
-def _lookup(images: Tensor, grid: Tensor, mode: str) -> Tensor:
-    found = F.grid_sample(images, grid, mode=mode, padding_mode="border", align_corners=False)
-    return found.clamp_(0, 1) if mode == "bicubic" else found
-
-
-def _to_bchw(data: Tensor, device: torch.device) -> Tensor:
-    """(B, H, W, C) uint8 -> (B, C, H, W) float32 0..1, contiguous, on the device."""
-    moved = data.to(device, non_blocking=True).permute(0, 3, 1, 2)
-    return moved.to(torch.float32, memory_format=torch.contiguous_format).div_(255.0)
+def _unwarped(batch: FaceBatch) -> FaceBatch:
+    return FaceBatch(batch.target, batch.target, batch.mask, batch.eyes_mouth)

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from backend.training.dataset import FaceCache
+from backend.core.settings.train import TrainSettings
+from backend.ops.color import COLOR_TRANSFERS
+from backend.training.dataset import Bytes, FaceCache
+from backend.training.sampler import ALONE, Entries, EpochSampler, Sampler, Share
 
 PREFETCHED = 3
 """Batches that wait ready."""
+
+_REFERENCE_SEED = 1 << 40  # keeps the order of the colour references apart from those of the sides
+_MOST_THREADS = 8
 
 
 @dataclass(frozen=True)
@@ -35,58 +43,37 @@ class RawBatch:
     drawn: tuple[int, int]
 
 
-class EpochSampler:
-    """Draws entries shuffled without replacement; the order of each round follows from seed and round alone.
-
-    Its whole state is how many entries were drawn, so a resumed training goes on with the very next face.
-
-    Args:
-        entries: (n,) what to draw from.
-        seed: of the order; give the two sides different ones.
-        drawn: entries drawn so far.
-    """
-
-    def __init__(self, entries: npt.NDArray[np.int64], seed: int, drawn: int = 0) -> None:
-        self._entries = entries
-        self._seed = seed
-        self._round = -1
-        self._order = entries
-        self.drawn = drawn
-
-    def draw(self, count: int) -> npt.NDArray[np.int64]:
-        """The next (count,) entries; a new round begins wherever the old one ends."""
-        size = len(self._entries)
-        out = np.empty(count, np.int64)
-        for i in range(count):
-            turn, position = divmod(self.drawn, size)
-            if turn != self._round:
-                self._order = np.random.default_rng([self._seed, turn]).permutation(self._entries)
-                self._round = turn
-            out[i] = self._order[position]
-            self.drawn += 1
-        return out
-
-
 class BatchLoader:
     """Gathers batches in a background thread. Use as a context manager; ``next()`` waits for the next batch.
 
+    With a colour transfer every source face takes the colours of a destination face, un-distorted ones both. The
+    destination faces come shuffled without replacement. Which one, and the random numbers of the transfer, follow from
+    the seed and the number of the source face alone, so that a resumed training goes on as if it had never stopped.
+
     Args:
         src, dst: a side's faces and the sampler that picks from them.
-        batch_size: faces of each side per batch.
+        settings: effective ones; read are the batch size (of all processes together), the colour transfer and the seed.
         pin: put the bytes into page-locked memory, for devices that copy from it in the background.
+        share: the part of every batch that is handed out here.
     """
 
     def __init__(
         self,
-        src: tuple[FaceCache, EpochSampler],
-        dst: tuple[FaceCache, EpochSampler],
-        batch_size: int,
+        src: tuple[FaceCache, Sampler],
+        dst: tuple[FaceCache, Sampler],
+        settings: TrainSettings,
         pin: bool = False,
+        share: Share = ALONE,
     ) -> None:
         self._src = src
         self._dst = dst
-        self._batch_size = batch_size
+        self._batch_size = settings.batch_size
         self._pin = pin
+        self._share = share
+        self._transfer = settings.color_transfer
+        self._seed = settings.seed
+        self._references = EpochSampler(dst[1].entries, _REFERENCE_SEED + settings.seed, src[1].drawn)
+        self._pool = ThreadPoolExecutor(max(1, min(_MOST_THREADS, (os.cpu_count() or 1) // share.ranks)), "colours")
         self._ready: queue.Queue[RawBatch | BaseException] = queue.Queue(PREFETCHED)
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._work, name="batches", daemon=True)
@@ -102,6 +89,7 @@ class BatchLoader:
         while self._thread.is_alive():
             self._drop_one()
             self._thread.join(0.01)
+        self._pool.shutdown(cancel_futures=True)
 
     def next(self) -> RawBatch:
         """The next batch; raises what went wrong in the thread."""
@@ -117,17 +105,48 @@ class BatchLoader:
     def _work(self) -> None:
         try:
             while not self._closing.is_set():
-                src = self._gather(*self._src)
-                dst = self._gather(*self._dst)
+                src, dst = self._gather_src(), self._gather(*self._dst)
                 self._ready.put(RawBatch(src, dst, (self._src[1].drawn, self._dst[1].drawn)))
         except Exception as error:  # noqa: BLE001 - handed to the training thread, which raises it
             self._ready.put(error)
 
-    def _gather(self, cache: FaceCache, sampler: EpochSampler) -> RawSide:
-        side = take(cache, sampler.draw(self._batch_size))
+    def _gather_src(self) -> RawSide:
+        """The next source faces, in other colours where that is wanted."""
+        if self._transfer == "none":
+            return self._gather(*self._src)
+        cache, sampler = self._src
+        numbers = self._share.of(np.arange(sampler.drawn, sampler.drawn + self._batch_size))
+        references = self._share.of(self._references.draw(self._batch_size))
+        entries = self._share.of(sampler.draw(self._batch_size))
+        recolour = partial(recoloured, self._transfer, self._seed)
+        images = self._pool.map(recolour, numbers, cache.images[entries], self._dst[0].images[references])
+        side = RawSide(torch.from_numpy(np.stack(list(images))), torch.from_numpy(cache.masks[entries]))
+        return self._pinned(side)
+
+    def _gather(self, cache: FaceCache, sampler: Sampler) -> RawSide:
+        return self._pinned(take(cache, self._share.of(sampler.draw(self._batch_size))))
+
+    def _pinned(self, side: RawSide) -> RawSide:
         return RawSide(side.images.pin_memory(), side.masks.pin_memory()) if self._pin else side
 
 
-def take(cache: FaceCache, entries: npt.NDArray[np.int64]) -> RawSide:
+def take(cache: FaceCache, entries: Entries) -> RawSide:
     """Copies of some entries of a cache."""
     return RawSide(torch.from_numpy(cache.images[entries]), torch.from_numpy(cache.masks[entries]))
+
+
+def recoloured(transfer: str, seed: int, number: int, face: Bytes, reference: Bytes) -> Bytes:
+    """A face in the colours of another one.
+
+    Args:
+        transfer: a key of COLOR_TRANSFERS.
+        seed, number: of the training and of the face in it; the random directions follow from them.
+        face, reference: (h, w, C) uint8.
+
+    Returns:
+        (h, w, C) uint8.
+    """
+    scale = np.float32(1 / 255)
+    rng = np.random.default_rng([seed, int(number)])
+    result = COLOR_TRANSFERS[transfer](face * scale, reference * scale, None, rng)
+    return np.rint(result * np.float32(255)).astype(np.uint8)

@@ -4,19 +4,24 @@ import math
 
 import pytest
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
+from backend.core.settings import Quick96Settings, SaehdSettings
+from backend.training import lookup
 from backend.training.augment import (
+    Augmenter,
     AugmentOptions,
-    affine_grid,
+    SideOptions,
     augment,
     augment_side,
     plain,
     random_affine,
     random_warp_nodes,
-    warp_grid,
 )
 from backend.training.loader import RawBatch, RawSide
+from backend.training.lookup import affine_grid, look_up, warp_grid
+from backend.training.sampler import Share
 
 CPU = torch.device("cpu")
 
@@ -84,14 +89,14 @@ def test_shapes_ranges_and_repeatability(channels: int) -> None:
 
 
 def test_without_warp_the_input_is_the_target() -> None:
-    side = augment_side(gradient_side(3, 64), False, False, torch.Generator().manual_seed(1), CPU)
-    assert torch.equal(side.warped, side.target)
+    side = augment_side(gradient_side(3, 64), SideOptions(warp=False), torch.Generator().manual_seed(1), CPU)
+    assert side.warped is side.target
 
 
 def test_mask_follows_the_target() -> None:
     raw = gradient_side(8, 96)
     disc_as_picture = RawSide(raw.masks[..., :1].contiguous(), raw.masks)
-    side = augment_side(disc_as_picture, True, True, torch.Generator().manual_seed(5), CPU)
+    side = augment_side(disc_as_picture, SideOptions(flip=True), torch.Generator().manual_seed(5), CPU)
     assert (side.target - side.mask).abs().mean() < 0.005
     assert (side.warped - side.mask).abs().mean() > 0.005
 
@@ -100,3 +105,89 @@ def test_plain_changes_nothing() -> None:
     raw = gradient_side(2, 64)
     side = plain(raw, CPU)
     assert torch.equal((side.target * 255).round().to(torch.uint8).permute(0, 2, 3, 1), raw.images)
+
+
+def noise_side(count: int, side: int, channels: int = 3) -> RawSide:
+    """Smooth random pictures and masks."""
+    coarse = torch.rand(count, channels + 2, 12, 12, generator=torch.Generator().manual_seed(8)) * 255
+    fine = F.interpolate(coarse, size=(side, side), mode="bicubic").clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
+    return RawSide(fine[..., :channels].contiguous(), fine[..., channels:].contiguous())
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("side", [64, 100])
+def test_the_cpu_finds_what_a_gpu_finds(channels: int, side: int) -> None:
+    raw, generator = noise_side(6, side, channels), torch.Generator().manual_seed(3)
+    theta, nodes = random_affine(6, True, generator), random_warp_nodes(6, generator)
+    found = look_up(raw.images, raw.masks, theta, nodes, CPU)
+    wanted = lookup._on_device(raw.images, raw.masks, theta, nodes, CPU)
+    for name in ("target", "mask", "eyes_mouth"):
+        assert (getattr(found, name) - getattr(wanted, name)).abs().max() < 0.51 / 255
+        assert getattr(found, name).is_contiguous()
+    grid = warp_grid(affine_grid(theta, side), nodes)
+    pictures = lookup.to_float(raw.images, CPU)
+    bilinear = F.grid_sample(pictures, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    assert (found.warped - bilinear).abs().max() < 0.51 / 255
+    assert (found.warped - wanted.warped).abs().mean() < 2 / 255
+
+
+def test_options_come_from_the_settings() -> None:
+    settings = SaehdSettings(random_warp=False, random_src_flip=True, random_dst_flip=False, random_hsv_power=0.05)
+    assert AugmentOptions.of(settings) == AugmentOptions(False, True, False, 0.15, 0.05)
+    assert AugmentOptions.of(Quick96Settings()) == AugmentOptions(True, False, False, 0.05, 0.0)
+    assert AugmentOptions.of(settings).dst.hsv_power == 0
+
+
+def test_quick96_scales_less() -> None:
+    theta = random_affine(1000, False, torch.Generator().manual_seed(2), 0.05)
+    scale = torch.linalg.inv(theta[:, :, :2]).det().sqrt()
+    assert scale.min() == pytest.approx(1 / 1.05, abs=1e-3)
+    assert scale.max() == pytest.approx(1.05, abs=1e-3)
+
+
+@pytest.mark.parametrize("options", [AugmentOptions(), AugmentOptions(True, True, True, 0.15, 0.1)])
+def test_shares_together_are_the_batch_of_one_process(options: AugmentOptions) -> None:
+    side = noise_side(6, 32)
+    whole = augment(RawBatch(side, side, (6, 6)), options, torch.Generator().manual_seed(4), CPU)
+    parts = []
+    for rank in range(3):
+        share = Share(rank, 3)
+        part = RawSide(share.of(side.images), share.of(side.masks))
+        parts.append(augment(RawBatch(part, part, (6, 6)), options, torch.Generator().manual_seed(4), CPU, share))
+    for at in range(2):
+        for name in ("warped", "target", "mask", "eyes_mouth"):
+            together: Tensor = torch.cat([getattr(part[at], name) for part in parts])
+            torch.testing.assert_close(together, getattr(whole[at], name), rtol=0, atol=1e-6)
+
+
+def test_only_the_sources_input_changes_its_colours() -> None:
+    side = noise_side(4, 32)
+    raw, plain_options = RawBatch(side, side, (4, 4)), AugmentOptions(warp=False)
+    plain_src, _ = augment(raw, plain_options, torch.Generator().manual_seed(4), CPU)
+    src, dst = augment(raw, AugmentOptions(warp=False, hsv_power=0.3), torch.Generator().manual_seed(4), CPU)
+    assert torch.equal(src.target, plain_src.target)
+    assert (src.warped - src.target).abs().mean() > 0.02
+    assert dst.warped is dst.target
+
+
+def batch_of(seed: int) -> RawBatch:
+    images = torch.randint(0, 256, (2, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+    side = RawSide(images, images[..., :2].contiguous())
+    return RawBatch(side, side, (0, 0))
+
+
+def test_quick96_takes_every_third_batch_again_without_warp() -> None:
+    augmenter = Augmenter(Quick96Settings(), torch.Generator().manual_seed(1), CPU)
+    results = [augmenter(batch_of(i), i) for i in range(8)]
+    for iteration, (src, dst) in enumerate(results):
+        assert (src.warped is src.target) == (dst.warped is dst.target) == (iteration % 3 == 0)
+    assert results[3][0].target is results[2][0].target
+    assert results[6][1].target is results[5][1].target
+    assert not torch.equal(results[2][0].target, results[1][0].target)
+
+
+def test_saehd_distorts_every_batch() -> None:
+    augmenter = Augmenter(SaehdSettings(), torch.Generator().manual_seed(1), CPU)
+    for iteration in range(4):
+        src, _ = augmenter(batch_of(iteration), iteration)
+        assert src.warped is not src.target

@@ -10,8 +10,10 @@ import pytest
 from backend.core.errors import BadInputError
 from backend.core.faces import Face, FaceType
 from backend.ops.align import face_matrix, transform_points, warp_face
+from backend.ops.pose import estimate_pose
 from backend.storage.image import write_image
-from backend.training.dataset import CacheBudget, FaceCache, FaceShape, load_faces, prepare_face
+from backend.training import dataset
+from backend.training.dataset import CacheBudget, FaceCache, FaceShape, LoadReport, load_faces, prepare_face
 from tests.drawn_faces import draw_face
 
 SHAPE = FaceShape(64, 3, FaceType.WHOLE)
@@ -107,7 +109,7 @@ def test_bad_faces_are_skipped_and_listed(tmp_path: Path) -> None:
 def test_memory_and_disk_hold_the_same(tmp_path: Path) -> None:
     faces = items(tmp_path / "src", 4)
     shape = replace(SHAPE, resolution=128)
-    in_memory = load_faces(faces, faces, shape, budget(tmp_path))[0]
+    in_memory = load_faces(faces, list(faces), shape, budget(tmp_path))[0]
     mapped = load_faces(faces, faces, shape, CacheBudget(1 << 16, tmp_path / "cache"))[0]
     assert isinstance(mapped.images, np.memmap)
     assert not isinstance(in_memory.images, np.memmap)
@@ -116,7 +118,14 @@ def test_memory_and_disk_hold_the_same(tmp_path: Path) -> None:
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-@pytest.mark.parametrize(("count", "sentence"), [(0, "no src faces.*Extract tab"), (3, "3 of 3 src faces.*at least 4")])
+TOO_FEW = [
+    (0, "no src faces.*Extract more src faces in the Extract tab"),
+    (1, "There is only 1 src face; training needs at least 4.*Extract more"),
+    (3, "There are only 3 src faces; training needs at least 4"),
+]
+
+
+@pytest.mark.parametrize(("count", "sentence"), TOO_FEW)
 def test_too_few_faces(tmp_path: Path, count: int, sentence: str) -> None:
     with pytest.raises(BadInputError, match=sentence):
         load_faces(items(tmp_path / "src", count), items(tmp_path / "dst", 4), SHAPE, budget(tmp_path))
@@ -124,8 +133,59 @@ def test_too_few_faces(tmp_path: Path, count: int, sentence: str) -> None:
 
 def test_faces_that_show_too_little(tmp_path: Path) -> None:
     narrow = items(tmp_path / "dst", 4, FaceType.FULL)
-    with pytest.raises(BadInputError, match=r"dst faces show less.*whole_face.*Extract the dst faces again"):
+    with pytest.raises(BadInputError, match=r"4 of 4 dst faces show less.*whole_face.*Extract the dst faces again"):
         load_faces(items(tmp_path / "src", 4), narrow, SHAPE, budget(tmp_path))
+
+
+def test_narrow_faces_beside_good_ones_are_counted(tmp_path: Path) -> None:
+    faces = items(tmp_path / "src", 5) + items(tmp_path / "narrow", 3, FaceType.FULL)
+    src, _ = load_faces(faces, items(tmp_path / "dst", 4), SHAPE, budget(tmp_path))
+    assert src.reasons == {"it shows less (full_face) than the model needs (whole_face)": 3}
+    assert len(src.usable) == 5
+
+
+def test_one_set_for_both_sides_is_held_once(tmp_path: Path) -> None:
+    faces = items(tmp_path / "faces", 5)
+    told: list[tuple[int, int]] = []
+    src, dst = load_faces(faces, faces, SHAPE, budget(tmp_path), LoadReport(lambda *done: told.append(done)))
+    assert src is dst
+    assert told[-1] == (5, 5)
+    few = faces[:3]
+    with pytest.raises(BadInputError, match=r"only 3 pretraining faces.*pretraining folder"):
+        load_faces(few, few, SHAPE, budget(tmp_path))
+
+
+def test_a_file_that_vanished_is_left_out(tmp_path: Path) -> None:
+    faces = items(tmp_path / "src", 5)
+    faces[2].path.unlink()
+    src, _ = load_faces(faces, items(tmp_path / "dst", 4), SHAPE, budget(tmp_path))
+    assert src.skipped == (("00002_0.jpg", "it is no longer there"),)
+
+
+@pytest.mark.parametrize("face_type", [FaceType.WHOLE, FaceType.FULL])
+@pytest.mark.parametrize("size", [256, 1024])
+def test_large_pictures_are_decoded_smaller_and_come_out_alike(tmp_path: Path, face_type: FaceType, size: int) -> None:
+    image, face, _ = aligned(FaceType.WHOLE, size)
+    image = cv2.GaussianBlur(image, (0, 0), size / 100)
+    path = tmp_path / "face.jpg"
+    write_image(path, image)
+    shape = replace(SHAPE, face_type=face_type)
+    small, reduction = dataset._read_for(Item(path, face), shape)
+    assert reduction == (2 if size == 256 else 4)
+    assert small.shape == (size // reduction, size // reduction, 3)
+    picture, masks = prepare_face(small, face, shape, reduction)
+    expected, expected_masks = prepare_face(image, face, shape)
+    assert np.abs(picture.astype(int) - expected).mean() < 1
+    assert np.array_equal(masks, expected_masks)
+
+
+def test_yaws_are_those_of_the_records_or_measured_now(tmp_path: Path) -> None:
+    faces = items(tmp_path / "src", 5)
+    faces[1] = Item(faces[1].path, replace(faces[1].face, pose_rad=(0.1, 0.7, 0.0)))
+    src, _ = load_faces(faces, items(tmp_path / "dst", 4), SHAPE, budget(tmp_path))
+    yaws = src.yaws(np.array([1, 3]))
+    assert yaws[0] == np.float32(0.7)
+    assert yaws[1] == pytest.approx(estimate_pose(faces[3].face.landmarks, 96)[1], abs=1e-3)
 
 
 def test_every_nth_is_held_out() -> None:
