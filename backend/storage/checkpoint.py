@@ -2,9 +2,9 @@
 
 ::
 
-    generations/000001200-0/weights.safetensors
-                            optimizer.safetensors
-                            state.json            iteration, settings, RNG, provenance, checksums of the two files
+    generations/000001200-0/weights.safetensors    the network
+                            optimizer.safetensors  and further sets of tensors: averages, discriminators
+                            state.json             iteration, settings, RNG, provenance, checksum of every set
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import hashlib
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import safetensors
 import torch
@@ -33,9 +33,11 @@ from backend.storage.model_folder import ModelInfo
 KEEP = 3
 """Generations kept by default."""
 
-WEIGHTS = "weights.safetensors"
-OPTIMIZER = "optimizer.safetensors"
+WEIGHTS = "weights"
+"""The set of tensors that every generation has."""
+
 STATE = "state.json"
+_SUFFIX = ".safetensors"
 _UNFINISHED = ".unfinished-"
 
 
@@ -46,21 +48,21 @@ class CheckpointState(BaseModel):
         iteration: iterations trained.
         info: the model.json that belongs to it.
         rng: random number states and sample counters, JSON; see the training loop.
-        optimizer: what of the optimiser's state is no tensor, JSON.
+        rest: what of each set of tensors is no tensor, JSON, by the name of the set.
         provenance: travels into merged frames and files.
-        checksums: file name -> sha256 in hex.
+        checksums: name of a set of tensors -> sha256 of its file in hex.
     """
 
     model_config = ConfigDict(frozen=True)
 
-    version: int = 1
+    version: int = 2
     iteration: int
     info: ModelInfo
     rng: dict[str, Any] = Field(default_factory=dict)
-    optimizer: dict[str, Any] = Field(default_factory=dict)
+    rest: dict[str, Any] = Field(default_factory=dict)
     provenance: Provenance = Provenance()
     created: float = Field(default_factory=time.time)
-    checksums: dict[str, str] = Field(default_factory=dict)
+    checksums: dict[Annotated[str, Field(pattern=r"^[a-z_]+$")], str] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -76,24 +78,34 @@ class Generation:
     """A loaded checkpoint; tensors are on the CPU.
 
     Attributes:
+        tensors: name of a set -> tensor name -> tensor; "weights" is always there.
         skipped: newer generations that failed their checks.
     """
 
     path: Path
     state: CheckpointState
-    weights: dict[str, Tensor]
-    optimizer: dict[str, Tensor]
+    tensors: dict[str, dict[str, Tensor]]
     skipped: tuple[SkippedGeneration, ...] = ()
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """The network's ``state_dict``."""
+        return self.tensors[WEIGHTS]
 
 
 def save_generation(
     folder: Path,
     state: CheckpointState,
-    weights: Mapping[str, Tensor],
-    optimizer: Mapping[str, Tensor],
+    tensors: Mapping[str, Mapping[str, Tensor]],
     keep: int = KEEP,
 ) -> Path:
     """Write a new generation and remove the oldest beyond ``keep``.
+
+    Args:
+        folder: the generations folder.
+        state: its checksums are filled in here.
+        tensors: name of a set -> tensor name -> tensor; "weights" has to be among them.
+        keep: generations that stay.
 
     The folder is written under a temporary name, forced onto the disk, and renamed: a crash at any moment leaves
     either the whole new generation or none, and every older one untouched.
@@ -102,27 +114,35 @@ def save_generation(
         DiskFullError: less than the size of the generation plus a reserve is free.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    require_free_disk(folder, 2 * _bytes_of(weights) + 2 * _bytes_of(optimizer) + (64 << 20))
+    require_free_disk(folder, 2 * sum(map(_bytes_of, tensors.values())) + (64 << 20))
     remove_unfinished(folder)
-    name = _free_name(folder, state.iteration)
-    temporary = folder / f"{_UNFINISHED}{name}"
+    generation = _free_name(folder, state.iteration)
+    temporary = folder / f"{_UNFINISHED}{generation}"
     temporary.mkdir()
     checksums = {}
-    for file, tensors in ((WEIGHTS, weights), (OPTIMIZER, optimizer)):
-        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, temporary / file)
-        _sync(temporary / file)
-        checksums[file] = sha256_of(temporary / file)
+    for name, values in tensors.items():
+        file = temporary / (name + _SUFFIX)
+        save_file({k: v.detach().cpu().contiguous() for k, v in values.items()}, file)
+        _sync(file)
+        checksums[name] = sha256_of(file)
     write_json(temporary / STATE, state.model_copy(update={"checksums": checksums}).model_dump(mode="json"))
-    temporary.rename(folder / name)
+    temporary.rename(folder / generation)
     sync_folder(folder)
     for old in generations(folder)[:-keep]:
         shutil.rmtree(old, ignore_errors=True)
-    return folder / name
+    return folder / generation
 
 
 def generations(folder: Path) -> list[Path]:
     """Complete generations, oldest first."""
     return sorted(p for p in folder.glob("[0-9]*-[0-9]*") if p.is_dir())
+
+
+def drop_newer(folder: Path, iteration: int) -> None:
+    """Delete generations of a later iteration: the model began anew at this one."""
+    for path in generations(folder):
+        if int(path.name.partition("-")[0]) > iteration:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def remove_unfinished(folder: Path) -> list[str]:
@@ -134,13 +154,15 @@ def remove_unfinished(folder: Path) -> list[str]:
 
 
 def load_latest(
-    folder: Path, with_optimizer: bool = True, accept: Callable[[CheckpointState], bool] = lambda state: True
+    folder: Path,
+    names: Collection[str] | None = None,
+    accept: Callable[[CheckpointState], bool] = lambda state: True,
 ) -> Generation | None:
     """Load the newest generation that passes its checksums; None when there is none at all.
 
     Args:
         folder: the generations folder.
-        with_optimizer: False reads and checks the weights only.
+        names: sets of tensors to read and check besides the weights, those that are there; None for all.
         accept: generations for which this is False are passed over without a word.
 
     Raises:
@@ -152,12 +174,12 @@ def load_latest(
             state = read_state(path)
             if not accept(state):
                 continue
-            weights = _load(path, WEIGHTS, state)
-            optimizer = _load(path, OPTIMIZER, state) if with_optimizer else {}
+            wanted = {WEIGHTS} | {name for name in state.checksums if names is None or name in names}
+            tensors = {name: _load(path, name, state) for name in sorted(wanted)}
         except DamagedFileError as error:
             skipped.append(SkippedGeneration(path.name, error.what))
             continue
-        return Generation(path, state, weights, optimizer, tuple(skipped))
+        return Generation(path, state, tensors, tuple(skipped))
     if skipped:
         reasons = "; ".join(f"{s.name}: {s.reason}" for s in skipped)
         raise DamagedFileError(
@@ -213,9 +235,10 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _load(path: Path, file: str, state: CheckpointState) -> dict[str, Tensor]:
+def _load(path: Path, name: str, state: CheckpointState) -> dict[str, Tensor]:
+    file = name + _SUFFIX
     try:
-        if sha256_of(path / file) != state.checksums.get(file):
+        if sha256_of(path / file) != state.checksums.get(name):
             raise DamagedFileError(f"{file} fails its checksum.")
         return load_file(path / file, device="cpu")
     except (OSError, ValueError, safetensors.SafetensorError) as error:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+
+from backend.storage.record_file import RecordFile, bucket_edges
 
 RECORD = np.dtype([("iteration", "<u4"), ("src", "<f4"), ("dst", "<f4"), ("time", "<f8")])
 """One iteration: its number (from 1), both losses, unix time. 20 bytes, little-endian."""
@@ -48,53 +49,42 @@ class LossHistory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._file = RecordFile(path, RECORD)
 
     def append(self, rows: Sequence[tuple[int, float, float, float]]) -> None:
         """Add (iteration, src loss, dst loss, unix time) rows, oldest first."""
-        if not rows:
-            return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("ab") as file:
-            torn = file.tell() % RECORD.itemsize
-            if torn:
-                file.truncate(file.tell() - torn)
-            file.write(np.array(list(rows), dtype=RECORD).tobytes())
+        if rows:
+            self._file.append(np.array(list(rows), dtype=RECORD))
 
     def sync(self) -> None:
         """Force what was appended onto the disk."""
-        if self.path.exists():
-            with self.path.open("rb+") as file:
-                os.fsync(file.fileno())
+        self._file.sync()
 
-    def records(self) -> npt.NDArray[np.void]:
-        """All complete records, (n,) of RECORD."""
-        if not self.path.exists():
-            return np.empty(0, RECORD)
-        data = self.path.read_bytes()
-        return np.frombuffer(data[: len(data) - len(data) % RECORD.itemsize], RECORD)
+    def __len__(self) -> int:
+        return len(self._file)
+
+    def records(self, start: int = 0, stop: int | None = None) -> npt.NDArray[np.void]:
+        """Complete records from number ``start`` up to ``stop``, (n,) of RECORD; all of them without."""
+        return self._file.read(start, stop)
 
     def truncate(self, iteration: int) -> None:
         """Drop everything after an iteration, so that a resumed curve has neither jump nor repetition."""
-        records = self.records()
-        keep = int(np.searchsorted(records["iteration"], iteration, side="right"))
-        if keep < len(records):
-            with self.path.open("rb+") as file:
-                file.truncate(keep * RECORD.itemsize)
+        self._file.truncate(iteration)
 
     def curve(self, since: int = 0, last: int | None = None, points: int = 500) -> LossCurve:
-        """Decimate to at most ``points`` buckets of equal length.
+        """Decimate to at most ``points`` buckets of equal length. Only the range asked for is read.
 
         Args:
             since: only iterations after this one.
             last: only the newest so many iterations; None for all.
             points: largest number of buckets.
         """
-        records = self.records()
-        records = records[np.searchsorted(records["iteration"], since, side="right") :]
+        start = self._file.after(since) if since > 0 else 0
         if last is not None:
-            records = records[-last:] if last > 0 else records[:0]
+            start = max(start, len(self._file) - max(0, last))
+        records = self._file.read(start)
         count = len(records)
-        edges = np.unique(np.linspace(0, count, min(points, count) + 1).astype(np.int64))
+        edges = bucket_edges(count, points)
         starts, ends = edges[:-1], edges[1:]
         src = _buckets(records["src"], starts, ends)
         dst = _buckets(records["dst"], starts, ends)

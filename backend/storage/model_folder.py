@@ -5,8 +5,12 @@
     model.json       what the model is and how far it has come
     generations/     checkpoints, see backend.storage.checkpoint
     loss.bin         the loss of every iteration
-    preview.jpg      the newest preview; preview_masked.jpg its masked twin
-    history/         a thinned-out series of previews
+    terms.bin        the parts of the loss, see backend.storage.term_history
+    preview.jpg      the newest preview of the page "faces"; preview_<page>.jpg of the others
+    history/         a thinned-out series of previews, <iteration>_<page>.jpg
+    notes.txt        what the user wrote about it
+    backups/         earlier states, see backend.storage.model_backups
+    tensorboard/     event files, where the option is on
     cache/           decoded faces of a running training; empty otherwise
     writer.lock      who trains it at the moment
 """
@@ -14,6 +18,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -24,9 +30,22 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from backend.core.errors import BadInputError, DamagedFileError, ModelBusyError
 from backend.core.settings import TRAIN_SETTINGS, TrainSettings, is_frozen
-from backend.storage.atomic import read_json, write_json
+from backend.storage.atomic import read_json, write_bytes, write_json
 from backend.storage.folder_lock import LockOwner, locked, read_owner
+from backend.storage.interrupted_restore import finish_restore
+from backend.storage.loss_csv import write_csv
 from backend.storage.loss_history import LossCurve, LossHistory
+from backend.storage.term_history import TermHistory
+
+FACES = "faces"
+"""The preview page that every model has."""
+
+NOTES_CHARACTERS = 20_000
+
+_FIRST_PAGES = (FACES, "masked")
+_PAGE = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
+_NEWEST = re.compile(r"preview(?:_(?P<page>[a-z0-9-]+))?\.jpg")
+_IN_SERIES = re.compile(r"(?P<iteration>\d+)_(?P<page>[a-z0-9-]+)\.jpg")
 
 
 class Session(BaseModel):
@@ -91,6 +110,7 @@ class ModelFolder:
         self.path = path
         self.name = path.name
         self.losses = LossHistory(path / "loss.bin")
+        self.terms = TermHistory(path / "terms.bin")
 
     @property
     def generations_dir(self) -> Path:
@@ -103,6 +123,11 @@ class ModelFolder:
         return self.path / "history"
 
     @property
+    def backups_dir(self) -> Path:
+        """Where earlier states lie."""
+        return self.path / "backups"
+
+    @property
     def cache_dir(self) -> Path:
         """Where decoded faces are mapped from when they exceed the memory set aside for them."""
         return self.path / "cache"
@@ -110,13 +135,15 @@ class ModelFolder:
     def info(self) -> ModelInfo | None:
         """What the model is; None when nothing was saved yet.
 
-        When model.json itself is damaged, the copy inside the newest readable checkpoint is used.
+        When model.json itself is damaged, the copy inside the newest readable checkpoint is used. The model's name
+        among the settings is that of the folder, whatever it was called when they were stored.
         """
         files = [self.path / "model.json", *sorted(self.generations_dir.glob("*/state.json"), reverse=True)]
         for file in files:
             with contextlib.suppress(OSError, ValueError, KeyError, DamagedFileError):
                 stored = read_json(file)
-                return ModelInfo.model_validate(stored if file.name == "model.json" else stored["info"])
+                info = ModelInfo.model_validate(stored if file.name == "model.json" else stored["info"])
+                return info.model_copy(update={"settings": {**info.settings, "model": self.name}})
         return None
 
     def write_info(self, info: ModelInfo) -> None:
@@ -128,14 +155,52 @@ class ModelFolder:
         """The loss curve, decimated; see LossHistory.curve."""
         return self.losses.curve(since, last, points)
 
-    def preview(self, masked: bool = False) -> Path | None:
-        """The newest preview image, or None."""
-        path = self.path / ("preview_masked.jpg" if masked else "preview.jpg")
+    def session_starts(self) -> tuple[int, ...]:
+        """Iterations at which runs of training began, ascending, each once; empty before the first save."""
+        info = self.info()
+        return tuple(sorted({session.first_iteration for session in info.sessions})) if info else ()
+
+    def write_csv(self, path: Path) -> int:
+        """Write the whole loss history as a table; see loss_csv.write_csv(). Returns the number of iterations."""
+        return write_csv(self.losses, self.terms, path)
+
+    def preview_path(self, page: str = FACES) -> Path:
+        """Where the newest preview of a page lies, there or not. BadInputError when that cannot be a page's name."""
+        if not _PAGE.fullmatch(page):
+            raise BadInputError(f"There is no preview page '{page}'.", f"Pages are {', '.join(self.pages())}.")
+        return self.path / ("preview.jpg" if page == FACES else f"preview_{page}.jpg")
+
+    def preview(self, page: str = FACES) -> Path | None:
+        """The newest preview image of a page, or None."""
+        path = self.preview_path(page)
         return path if path.exists() else None
 
-    def previews(self, masked: bool = False) -> list[Path]:
-        """The series of previews, oldest first; file names start with the iteration."""
-        return sorted(self.history_dir.glob(f"*_{'masked' if masked else 'faces'}.jpg"))
+    def previews(self, page: str = FACES) -> list[Path]:
+        """The series of previews of a page, oldest first; see preview_iteration()."""
+        found = [name for name in _names(self.history_dir) if (m := _IN_SERIES.fullmatch(name)) and m["page"] == page]
+        return sorted((self.history_dir / name for name in found), key=preview_iteration)
+
+    def pages(self) -> list[str]:
+        """Preview pages that there is a picture of: faces and masked first, the others by name."""
+        newest = [m["page"] or FACES for name in _names(self.path) if (m := _NEWEST.fullmatch(name))]
+        series = [m["page"] for name in _names(self.history_dir) if (m := _IN_SERIES.fullmatch(name))]
+        found = {*newest, *series}
+        return [*(p for p in _FIRST_PAGES if p in found), *sorted(found.difference(_FIRST_PAGES))]
+
+    def notes(self) -> str:
+        """What the user wrote about the model; empty when nothing."""
+        try:
+            return (self.path / "notes.txt").read_text("utf-8", errors="replace")
+        except OSError:
+            return ""
+
+    def write_notes(self, text: str) -> None:
+        """Replace the notes. BadInputError for more than NOTES_CHARACTERS, or when there is no such model."""
+        if len(text) > NOTES_CHARACTERS:
+            raise BadInputError(f"The notes have {len(text):,} characters; {NOTES_CHARACTERS:,} fit.", "Shorten them.")
+        if not self.path.is_dir():
+            raise BadInputError(f"There is no model '{self.name}'.", "Train it first.")
+        write_bytes(self.path / "notes.txt", text.encode("utf-8"))
 
     def owner(self) -> LockOwner | None:
         """Who trains this model now, None when nobody does."""
@@ -144,7 +209,7 @@ class ModelFolder:
 
     @contextlib.contextmanager
     def lock(self, owner: str) -> Iterator[LockOwner | None]:
-        """Be the only writer of this folder while the block runs.
+        """Be the only writer of this folder while the block runs. An interrupted restore is finished first.
 
         Args:
             owner: name shown to whoever is refused, for example the job's id.
@@ -153,13 +218,14 @@ class ModelFolder:
             the owner that vanished without letting go, or None.
 
         Raises:
-            ModelBusyError: somebody else trains this model; the sentence names who.
+            ModelBusyError: somebody else writes this model; the sentence names who.
         """
         with contextlib.ExitStack() as stack:
             try:
                 before = stack.enter_context(locked(self.path / "writer.lock", LockOwner.this_process(owner)))
             except BlockingIOError as error:
                 raise self._busy() from error
+            finish_restore(self.path)
             yield before
 
     def _busy(self) -> ModelBusyError:
@@ -169,9 +235,14 @@ class ModelFolder:
             since = time.strftime("%Y-%m-%d %H:%M", time.localtime(holder.since))
             who = f"{holder.name} (process {holder.pid} on {holder.host}, since {since})"
         return ModelBusyError(
-            f"The model '{self.name}' is being trained by {who}.",
-            "Stop that training first, or choose another model name.",
+            f"The model '{self.name}' is in use by {who}.",
+            "Stop that job first, or choose another model name.",
         )
+
+
+def preview_iteration(path: Path) -> int:
+    """Iteration at which a picture of the series was drawn, from its name."""
+    return int(path.name.partition("_")[0])
 
 
 def frozen_mismatch(saved: Mapping[str, Any], given: TrainSettings) -> list[FrozenMismatch]:
@@ -201,3 +272,10 @@ def resume_settings(saved: Mapping[str, Any], given: TrainSettings) -> TrainSett
     frozen = {n for n, field in type(given).model_fields.items() if is_frozen(field) and n != "model"}
     kept = {name: value for name, value in saved.items() if name in frozen}
     return type(given).model_validate({**given.model_dump(mode="json"), **kept})
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)  # noqa: PTH208 - names only, of folders with hundreds of files, on every tick
+    except OSError:
+        return []

@@ -12,7 +12,6 @@ import torch
 
 from backend.core.errors import DamagedFileError
 from backend.storage.checkpoint import (
-    OPTIMIZER,
     STATE,
     WEIGHTS,
     CheckpointState,
@@ -49,7 +48,8 @@ save(Path(sys.argv[1]), 20)
 def save(folder: Path, iteration: int, keep: int = 3) -> Path:
     value = float(iteration)
     state = CheckpointState(iteration=iteration, info=ModelInfo(model_class="saehd", settings={}, iteration=iteration))
-    return save_generation(folder, state, {"a.weight": torch.full((3, 4), value)}, {"0/m": torch.zeros(2)}, keep)
+    tensors = {"weights": {"a.weight": torch.full((3, 4), value)}, "optimizer": {"0/m": torch.zeros(2)}}
+    return save_generation(folder, state, tensors, keep)
 
 
 def flip_byte(path: Path) -> None:
@@ -68,11 +68,14 @@ def test_newest_is_loaded_and_three_are_kept(tmp_path: Path) -> None:
     assert found.path == again
     assert found.skipped == ()
     assert torch.equal(found.weights["a.weight"], torch.full((3, 4), 4.0))
-    assert torch.equal(found.optimizer["0/m"], torch.zeros(2))
+    assert torch.equal(found.tensors["optimizer"]["0/m"], torch.zeros(2))
     assert load_latest(tmp_path / "nowhere") is None
+    lean = load_latest(tmp_path, names=())
+    assert lean is not None
+    assert set(lean.tensors) == {WEIGHTS}
 
 
-@pytest.mark.parametrize("file", [WEIGHTS, OPTIMIZER, STATE])
+@pytest.mark.parametrize("file", ["weights.safetensors", "optimizer.safetensors", STATE])
 def test_a_flipped_byte_falls_back_to_the_one_before(tmp_path: Path, file: str) -> None:
     save(tmp_path, 10)
     newest = save(tmp_path, 20)
@@ -86,11 +89,11 @@ def test_a_flipped_byte_falls_back_to_the_one_before(tmp_path: Path, file: str) 
 
 def test_a_missing_file_falls_back_and_no_whole_one_is_an_error(tmp_path: Path) -> None:
     older, newer = save(tmp_path, 10), save(tmp_path, 20)
-    (newer / WEIGHTS).unlink()
+    (newer / "weights.safetensors").unlink()
     found = load_latest(tmp_path)
     assert found is not None
     assert found.state.iteration == 10
-    flip_byte(older / WEIGHTS)
+    flip_byte(older / "weights.safetensors")
     with pytest.raises(DamagedFileError, match=r"000000020-0.*000000010-0"):
         load_latest(tmp_path)
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,32 @@ def test_few_points_stay_as_they_are(tmp_path: Path) -> None:
     assert history.curve(last=2).iteration.tolist() == [4, 5]
     assert history.curve(since=9).count == 0
     assert history.curve().src_smooth[0] == 1.0
+
+
+def test_a_range_is_the_same_as_the_end_of_the_whole(tmp_path: Path) -> None:
+    history = filled(tmp_path, 5000)
+    whole = history.records()
+    for since, last in ((1234, None), (0, 777), (4000, 2000), (4000, 300), (5000, None), (0, 0), (0, 9000)):
+        part = history.curve(since, last, points=10_000)
+        first = max(since, 5000 - last if last is not None else 0)
+        np.testing.assert_array_equal(part.iteration, whole["iteration"][first:])
+        np.testing.assert_allclose(part.src, whole["src"][first:])
+
+
+def test_a_million_iterations_are_read_in_parts(tmp_path: Path) -> None:
+    rows = np.zeros(1_000_000, RECORD)
+    rows["iteration"] = np.arange(1, 1_000_001)
+    rows["src"] = rows["dst"] = 0.5
+    history = LossHistory(tmp_path / "loss.bin")
+    history.path.write_bytes(rows.tobytes())
+    took = []
+    for _ in range(5):
+        began = time.process_time()
+        curve = history.curve(last=1000)
+        took.append(time.process_time() - began)
+    assert curve.iteration[[0, -1]].tolist() == [999_002, 1_000_000]
+    assert min(took) < 0.01, "the newest thousand cost as much as the whole file"
+    assert history.curve().count == 1_000_000
 
 
 def test_truncate_and_append_leave_no_jump(tmp_path: Path) -> None:

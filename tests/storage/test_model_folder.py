@@ -9,7 +9,15 @@ import pytest
 
 from backend.core.errors import BadInputError, ModelBusyError
 from backend.core.settings import SaehdSettings
-from backend.storage.model_folder import ModelFolder, ModelInfo, frozen_mismatch, resume_settings
+from backend.storage.model_folder import (
+    NOTES_CHARACTERS,
+    ModelFolder,
+    ModelInfo,
+    Session,
+    frozen_mismatch,
+    preview_iteration,
+    resume_settings,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -30,7 +38,61 @@ def test_info_survives_writing_and_reading(tmp_path: Path) -> None:
     info = folder.info()
     assert info is not None
     assert info.iteration == 12
-    assert info.train_settings() == SaehdSettings()
+    assert info.train_settings() == SaehdSettings(model="first")
+
+
+def test_a_renamed_folder_names_its_model(tmp_path: Path) -> None:
+    folder = ModelFolder(tmp_path / "first")
+    folder.write_info(ModelInfo(model_class="saehd", settings={"model": "first", "resolution": 96}))
+    folder.path.rename(tmp_path / "second")
+    info = ModelFolder(tmp_path / "second").info()
+    assert info is not None
+    assert info.settings == {"model": "second", "resolution": 96}
+
+
+def test_sessions_begin_where_they_were_saved_to_begin(tmp_path: Path) -> None:
+    folder = ModelFolder(tmp_path / "first")
+    assert folder.session_starts() == ()
+    runs = [
+        Session(started=t, ended=t + 1, first_iteration=i, last_iteration=i + 5) for t, i in ((1, 0), (2, 5), (3, 5))
+    ]
+    folder.write_info(ModelInfo(model_class="saehd", settings={}, sessions=tuple(runs)))
+    assert folder.session_starts() == (0, 5)
+
+
+def test_pages_and_series_of_previews(tmp_path: Path) -> None:
+    folder = ModelFolder(tmp_path / "first")
+    assert folder.pages() == []
+    assert folder.preview() is None
+    folder.history_dir.mkdir(parents=True)
+    for name in ("preview.jpg", "preview_morph.jpg", "other.jpg"):
+        (folder.path / name).touch()
+    for name in ("0000200_faces.jpg", "0000100_faces.jpg", "10000000_faces.jpg", "0000100_masked.jpg", "x_faces.jpg"):
+        (folder.history_dir / name).touch()
+    assert folder.pages() == ["faces", "masked", "morph"]
+    assert folder.preview() == folder.path / "preview.jpg"
+    assert folder.preview("morph") == folder.path / "preview_morph.jpg"
+    assert folder.preview("masked") is None
+    assert [preview_iteration(path) for path in folder.previews()] == [100, 200, 10_000_000]
+    assert [path.name for path in folder.previews("masked")] == ["0000100_masked.jpg"]
+    assert folder.previews("morph") == []
+    with pytest.raises(BadInputError, match="no preview page"):
+        folder.preview("../model")
+
+
+def test_notes_are_kept_and_have_a_limit(tmp_path: Path) -> None:
+    folder = ModelFolder(tmp_path / "first")
+    assert folder.notes() == ""
+    with pytest.raises(BadInputError, match="no model"):
+        folder.write_notes("before there is a model")
+    folder.path.mkdir()
+    folder.write_notes("Grün, später schärfer\n")
+    assert folder.notes() == "Grün, später schärfer\n"
+    folder.write_notes("n" * NOTES_CHARACTERS)
+    with pytest.raises(BadInputError, match="Shorten"):
+        folder.write_notes("n" * (NOTES_CHARACTERS + 1))
+    assert len(folder.notes()) == NOTES_CHARACTERS
+    assert [path.name for path in folder.path.iterdir()] == ["notes.txt"]
 
 
 def test_second_writer_is_refused_with_the_owners_name(tmp_path: Path) -> None:
@@ -78,5 +140,7 @@ def test_resuming_keeps_frozen_settings_and_takes_the_others() -> None:
 
 
 def test_no_torch_is_needed() -> None:
-    code = "import sys, backend.storage.model_folder; assert 'torch' not in sys.modules"
+    rooms = ("model_folder", "model_operations", "model_backups", "model_file", "model_import", "taken_names")
+    names = ", ".join(f"backend.storage.{room}" for room in rooms)
+    code = f"import sys, {names}; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, timeout=60)
