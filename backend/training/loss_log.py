@@ -1,47 +1,39 @@
-"""Losses of the running training: kept on the device, fetched many at once, appended to the model's history."""
+"""Losses of the running training: appended to the model's histories, and their mean since the last save."""
 
 from __future__ import annotations
 
 import math
-import time
-
-import torch
-from torch import Tensor
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from backend.storage.loss_history import LossHistory
+from backend.storage.term_history import TermHistory
+
+if TYPE_CHECKING:
+    from backend.training.loop import LossRow
 
 
 class LossLog:
-    """Collects every iteration's losses without making the device wait for each of them.
+    """Writes every iteration's losses, and the means of their parts.
 
     Args:
-        history: the file they are appended to.
+        history: the file of every iteration's losses.
+        terms: the file of their parts; one record per call.
     """
 
-    def __init__(self, history: LossHistory) -> None:
+    def __init__(self, history: LossHistory, terms: TermHistory) -> None:
         self._history = history
-        self._waiting: list[tuple[int, Tensor, float]] = []
+        self._terms = terms
         self._since_mark: list[tuple[float, float]] = []
 
-    def add(self, iteration: int, src_loss: Tensor, dst_loss: Tensor) -> None:
-        """Note the losses, scalars, of one iteration."""
-        self._waiting.append((iteration, torch.stack([src_loss.detach(), dst_loss.detach()]).float(), time.time()))
-
-    def flush(self) -> list[tuple[float, float]]:
-        """Fetch and store what waits; returns its (src, dst) losses, oldest first."""
-        if not self._waiting:
-            return []
-        values = torch.stack([pair for _, pair, _ in self._waiting]).cpu().tolist()
-        losses = [(src, dst) for src, dst in values]
-        rows = zip(self._waiting, losses, strict=True)
-        self._history.append([(iteration, src, dst, at) for (iteration, _, at), (src, dst) in rows])
-        self._waiting.clear()
-        self._since_mark.extend(losses)
-        return losses
+    def add(self, rows: Sequence[LossRow]) -> None:
+        """Append rows, oldest first, at least one."""
+        self._history.append([(row.iteration, row.src, row.dst, row.time) for row in rows])
+        self._terms.append(rows[-1].iteration, mean_terms(rows))
+        self._since_mark.extend((row.src, row.dst) for row in rows)
 
     def mark(self) -> tuple[float, float] | None:
-        """Mean (src, dst) losses since the last mark, None without a finite one; the file is on disk then."""
-        self.flush()
+        """Mean (src, dst) losses since the last mark, None without a finite one; the files are on disk then."""
         self._history.sync()
         finite = [pair for pair in self._since_mark if all(map(math.isfinite, pair))]
         self._since_mark.clear()
@@ -50,7 +42,17 @@ class LossLog:
         return sum(s for s, _ in finite) / len(finite), sum(d for _, d in finite) / len(finite)
 
     def drop_after(self, iteration: int) -> None:
-        """Forget everything after an iteration, in the file too."""
-        self._waiting.clear()
+        """Forget everything after an iteration, in the files too."""
         self._since_mark.clear()
         self._history.truncate(iteration)
+        self._terms.truncate(iteration)
+
+
+def mean_terms(rows: Sequence[LossRow]) -> dict[str, float]:
+    """Mean of each part over the rows that have it and are finite."""
+    found: dict[str, list[float]] = {}
+    for row in rows:
+        for name, value in row.terms.items():
+            if math.isfinite(value):
+                found.setdefault(name, []).append(value)
+    return {name: sum(values) / len(values) for name, values in found.items()}

@@ -3,38 +3,74 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import psutil
 import torch
-from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from backend.core.errors import MemoryShortError
 from backend.core.settings import TrainSettings
-from backend.models.base import FaceSwapModel
+from backend.training.dry_run import LARGEST_BATCH, dry_run
+from backend.training.precision import choose_precision
+
+
+@dataclass(frozen=True)
+class Overhead:
+    """What a device really takes for what a step holds, measured: see the tests.
+
+    Attributes:
+        start: bytes for libraries and their buffers once the first step has run.
+        weights: bytes per byte of weights, for copies in other orders.
+        moment: bytes per byte held, for scratch and gaps.
+    """
+
+    start: int
+    weights: float
+    moment: float
+
 
 _CGROUP = Path("/sys/fs/cgroup")
-_STATES = {"adabelief": 4, "rmsprop": 3}
-_OVERHEAD = 1.25
-_USABLE = 0.92
+_MAIN = torch.device("cpu")
+_AVERAGES: Mapping[str, int] = MappingProxyType({"adabelief": 2, "rmsprop": 1, "adamw": 2, "lion": 1})
+"""Optimiser -> numbers it keeps per weight."""
+
+_USABLE = 0.95
+_CPU_OVERHEAD = Overhead(start=160 << 20, weights=0.5, moment=1.3)
+_ACCELERATOR_OVERHEAD = Overhead(start=400 << 20, weights=0.0, moment=1.15)
 
 
 @dataclass(frozen=True)
 class MemoryNeed:
-    """Bytes a training needs: ``fixed`` whatever the batch (weights, gradients, optimiser), and ``per_face_pair``."""
+    """Bytes a training needs on one device, beyond those of the program itself.
+
+    Attributes:
+        fixed: whatever the batch: weights, what the optimiser keeps of them, their average.
+        moments: (bytes, bytes per face pair) of those moments of a step that can need most: activations, gradients,
+            scratch. The step needs the largest of them.
+        host: bytes in main memory, where the optimiser's state is kept there; else 0.
+        ranks: over how many devices the batch is spread.
+        flop: floating point operations of a step per face pair.
+    """
 
     fixed: int
-    per_face_pair: int
+    moments: tuple[tuple[int, int], ...]
+    host: int = 0
+    ranks: int = 1
+    flop: int = 0
 
     def total(self, batch_size: int) -> int:
-        """Bytes for a batch size."""
-        return self.fixed + batch_size * self.per_face_pair
+        """Bytes on each device for a batch size over all devices together."""
+        own = -(-batch_size // self.ranks)
+        return self.fixed + max(start + own * each for start, each in self.moments)
 
     def largest_batch(self, free: int) -> int:
-        """The largest batch that fits into so many bytes, 0 when none does."""
-        return max(0, int(free * _USABLE - self.fixed) // max(1, self.per_face_pair))
+        """The largest batch over all devices that fits into so many free bytes of each, 0 when none does."""
+        left = int(free * _USABLE) - self.fixed
+        own = min((left - start) // max(1, each) for start, each in self.moments)
+        return max(0, min(LARGEST_BATCH, own * self.ranks))
 
 
 def used_bytes(device: torch.device) -> int:
@@ -58,54 +94,81 @@ def free_bytes(device: torch.device) -> int:
         return free
 
 
-def limit_threads() -> None:
+def limit_threads(sharing: int = 1) -> None:
     """Give torch no more threads than this process may have cores, and let tiny numbers count as zero.
 
     More threads than cores make each other wait; numbers too small for the normal format slow a CPU down manyfold.
+
+    Args:
+        sharing: processes that compute on these cores at the same time.
     """
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    torch.set_num_threads(max(1, min(torch.get_num_threads(), cores)))
+    torch.set_num_threads(max(1, min(torch.get_num_threads(), cores // sharing)))
     torch.set_flush_denormal(True)
 
 
-def estimate_need(model: FaceSwapModel, optimizer: str) -> MemoryNeed:
-    """What training a network will need, from a dry run with tensors that have a shape and no memory.
+def estimate_need(settings: TrainSettings, device: torch.device, ranks: int = 1) -> MemoryNeed:
+    """What a training will need, from a step with tensors that have a shape and no memory; takes about a second.
 
-    Counted are the tensors that the forward pass keeps for the backward pass, once per face pair, with a quarter on
-    top for gradients, losses and scratch; and the weights with their gradients and optimiser states.
+    Counted are weights, gradients, activations and everything the losses and discriminators make of them, at the
+    moment of the step when most is held; what the optimiser and the average of the weights keep; and what the device
+    takes beyond that by experience. Faces that wait decoded are not counted.
 
     Args:
-        model: on the CPU.
-        optimizer: as in the settings.
+        settings: of the training; what it would apply counts.
+        device: where it trains; nothing is put there.
+        ranks: over how many devices or processes the batch is spread.
     """
-    weights = sum(p.numel() * p.element_size() for p in model.parameters())
-    per_pair = _kept_bytes(model, 2) - _kept_bytes(model, 1)
-    return MemoryNeed(weights * _STATES[optimizer], int(per_pair * _OVERHEAD))
+    applied = settings.effective()
+    run = dry_run(applied, choose_precision(applied.precision, device).name)
+    overhead = _CPU_OVERHEAD if device.type == "cpu" else _ACCELERATOR_OVERHEAD
+    kept = run.trained * _AVERAGES[applied.optimizer]
+    host = 0
+    if applied.optimizer_on_cpu and device.type != "cpu":
+        host, kept = kept + 2 * run.trained, 0
+    average = run.network if applied.average_weights else 0
+    return MemoryNeed(
+        fixed=int(run.weights * (1 + overhead.weights)) + kept + average + overhead.start,
+        moments=tuple((int(start * overhead.moment), int(each * overhead.moment)) for start, each in run.moments),
+        host=host,
+        ranks=ranks,
+        flop=run.flop,
+    )
 
 
-def require_memory(model: FaceSwapModel, settings: TrainSettings, device: torch.device) -> MemoryNeed:
-    """Refuse settings that cannot fit, before the first step is tried.
+def require_memory(settings: TrainSettings, device: torch.device, ranks: int = 1) -> TrainSettings:
+    """Settings that fit, before the first step is tried.
+
+    Args:
+        settings: of the training.
+        device: where it trains.
+        ranks: over how many devices or processes the batch is spread.
+
+    Returns:
+        the settings as they are, or with the largest batch that fits where they allow a smaller one.
 
     Raises:
-        MemoryShortError: with a batch size that fits, when there is one.
+        MemoryShortError: they do not fit; with a batch size that does, when there is one.
     """
-    need, free = estimate_need(model, settings.optimizer), free_bytes(device)
-    if need.total(settings.batch_size) > free:
-        raise short_of_memory(settings, need, free)
-    return need
+    need, free = estimate_need(settings, device, ranks), _free_for_each(device, ranks)
+    if need.host > free_bytes(_MAIN):
+        raise MemoryShortError(
+            f"The optimiser's state does not fit into main memory: about {_gb(need.host)} are needed and "
+            f"{_gb(free_bytes(_MAIN))} are free.",
+            "Keep it on the device, or choose smaller dims.",
+        )
+    if need.total(settings.batch_size) <= free:
+        return settings
+    fits = need.largest_batch(free)
+    if settings.shrink_batch and fits >= 1:
+        return settings.model_copy(update={"batch_size": min(fits, settings.batch_size)})
+    raise _short(settings, need, free)
 
 
-def short_of_memory(settings: TrainSettings, need: MemoryNeed, free: int) -> MemoryShortError:
-    """The error for settings that do not, or did not, fit into so many free bytes."""
-    fits = min(need.largest_batch(free), settings.batch_size // 2)
-    what = (
-        f"A batch of {settings.batch_size} does not fit into memory: about {_gb(need.total(settings.batch_size))} are "
-        f"needed and {_gb(free)} are free."
-    )
-    if fits < 1:
-        return MemoryShortError(what, "Choose a smaller resolution or smaller dims, or another device.")
-    return MemoryShortError(what, f"Try a batch size of {fits}.")
+def short_of_memory(settings: TrainSettings, device: torch.device, ranks: int = 1) -> MemoryShortError:
+    """The error for settings that did not fit although they were thought to; arguments as for require_memory()."""
+    return _short(settings, estimate_need(settings, device, ranks), _free_for_each(device, ranks))
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -116,22 +179,20 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and ("out of memory" in text or "allocate memory" in text)
 
 
-def _kept_bytes(model: FaceSwapModel, pairs: int) -> int:
-    """Bytes that autograd keeps for so many pairs of a src and a dst face; weights count too."""
-    kept: dict[int, int] = {}
-    alive: list[Tensor] = []
+def _short(settings: TrainSettings, need: MemoryNeed, free: int) -> MemoryShortError:
+    fits = min(need.largest_batch(free), settings.batch_size // 2)
+    what = (
+        f"A batch of {settings.batch_size} does not fit into memory: about {_gb(need.total(settings.batch_size))} are "
+        f"needed and {_gb(free)} are free."
+    )
+    if fits < 1:
+        return MemoryShortError(what, "Choose a smaller resolution or smaller dims, or another device.")
+    return MemoryShortError(what, f"Try a batch size of {fits}.")
 
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        kept[storage._cdata] = storage.nbytes()
-        alive.append(tensor)
-        return tensor
 
-    with FakeTensorMode(allow_non_fake_inputs=True):
-        faces = torch.zeros(pairs, model.channels, model.resolution, model.resolution)
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            model.autoencode(faces, faces)
-    return sum(kept.values())
+def _free_for_each(device: torch.device, ranks: int) -> int:
+    """Free bytes of each of several devices; processes on a CPU share theirs."""
+    return free_bytes(device) // (ranks if device.type == "cpu" else 1)
 
 
 def _gb(size: int) -> str:

@@ -6,9 +6,18 @@ norms, losses and the optimiser's state stay float32.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from torch import Tensor
+
+FIRST_SCALE = 2.0**10
+"""Loss scale of a fresh training: what the fork with mixed precision advises for this kind of network."""
+LEAST_SCALE, MOST_SCALE = 1.0, 2.0**24
+GOOD_STEPS = 2000
+"""Steps without overflow after which the scale doubles."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +39,57 @@ class Precision:
         dtype = torch.float16 if self.name == "fp16" else torch.bfloat16
         return torch.autocast(self.device.type, dtype, enabled=self.name != "fp32")
 
-    def scaler(self) -> torch.amp.GradScaler:
-        """Scales losses so that small fp16 gradients survive; does nothing for the other formats."""
-        return torch.amp.GradScaler(self.device.type, enabled=self.name == "fp16")
+
+class LossScale:
+    """Multiplies losses so that small fp16 gradients survive, and finds out by how much. The host waits for nothing.
+
+    The factor begins at FIRST_SCALE, halves when gradients overflow and doubles after GOOD_STEPS steps that did not,
+    as in Micikevicius et al., "Mixed precision training", 2017; it stays within LEAST_SCALE and MOST_SCALE.
+
+    Args:
+        device: where losses are computed.
+        enabled: only fp16 needs it; otherwise nothing is scaled.
+
+    Attributes:
+        enabled: as given.
+    """
+
+    def __init__(self, device: torch.device, enabled: bool) -> None:
+        self.enabled = enabled
+        self._scale = torch.full((), FIRST_SCALE, device=device)
+        self._good = torch.zeros((), dtype=torch.int32, device=device)
+
+    def scale(self, loss: Tensor) -> Tensor:
+        """The loss to call ``backward`` of, 0-dim float32."""
+        return loss * self._scale if self.enabled else loss
+
+    def unscale_(self, gradients: list[Tensor]) -> None:
+        """Turn gradients of the scaled loss into those of the loss, in place. The scale is a power of two: exact."""
+        if self.enabled and gradients:
+            torch._foreach_mul_(gradients, self._scale.reciprocal())
+
+    def update(self, finite: Tensor) -> None:
+        """Choose the next scale.
+
+        Args:
+            finite: whether all gradients of the last step were, 0-dim bool on the device.
+        """
+        if not self.enabled:
+            return
+        good = torch.where(finite, self._good + 1, 0)
+        grows = good >= GOOD_STEPS
+        factor = torch.where(finite, torch.where(grows, 2.0, 1.0), 0.5)
+        self._scale.mul_(factor).clamp_(LEAST_SCALE, MOST_SCALE)
+        self._good.copy_(torch.where(grows, 0, good))
+
+    def state_dict(self) -> dict[str, Any]:
+        """The scale and the good steps since it last changed, plain numbers. Waits for the device."""
+        return {"scale": float(self._scale), "good_steps": int(self._good)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what state_dict() gave."""
+        self._scale.fill_(float(state["scale"]))
+        self._good.fill_(int(state["good_steps"]))
 
 
 def choose_precision(wanted: str, device: torch.device) -> Precision:
@@ -49,8 +106,8 @@ def choose_precision(wanted: str, device: torch.device) -> Precision:
         return Precision("bf16" if has_bf16(device) else "fp32", device)
     if wanted == "bf16" and not has_bf16(device):
         return Precision("fp32", device, f"{device.type} has no fast bf16 here; computing in fp32.")
-    if wanted == "fp16" and device.type not in ("cuda", "xpu"):
-        return Precision("fp32", device, f"fp16 is not offered on {device.type}; computing in fp32.")
+    if wanted == "fp16" and device.type == "cpu":
+        return Precision("fp32", device, "fp16 is many times slower than fp32 on a CPU; computing in fp32.")
     return Precision(wanted, device)
 
 

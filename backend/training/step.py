@@ -1,73 +1,42 @@
-"""One training step: both faces through the network, losses, gradients, optimiser."""
+"""One training step: both faces through the network, losses, gradients, optimiser, then the discriminators."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from backend.core.errors import BadInputError
-from backend.core.settings.train import TrainSettings
-from backend.models.base import FaceSwapModel
-from backend.models.losses.dssim import structure_loss
-from backend.models.losses.mask import mask_loss, soft_mask
-from backend.models.losses.pixel import eyes_mouth_loss, pixel_loss
+from backend.core.settings import SaehdSettings, TrainSettings
+from backend.models.base import FaceSwapModel, Reconstruction
+from backend.training.adversaries import Adversary, Gan, TrueFace
+from backend.training.average import WeightAverage
 from backend.training.batch import FaceBatch
-from backend.training.optimizers import build_optimizer
+from backend.training.compiled import compiled
+from backend.training.learner import Learner
+from backend.training.objective import Losses, build_objective
+from backend.training.optimizers import MovingAverageOptimizer
 from backend.training.precision import choose_precision
+from backend.training.ranks import Ranks
 
 
 @dataclass(frozen=True)
 class StepLosses:
-    """What a step found.
+    """What a step found, on the device.
 
     Attributes:
-        src, dst: mean loss of each side before the update, float32 scalars without gradient, on the device.
-        skipped: losses or gradients were not finite, and the step changed nothing. An fp16 overflow that the scaling
-            of gradients will cure is not counted, although such a step changes nothing either.
+        src, dst: mean loss of each side before the update, 0-dim float32 without gradient.
+        skipped: losses or gradients were not finite, and the weights are as before; 0-dim bool. An fp16 overflow that
+            the scaling of gradients will cure is not counted, although such a step changes nothing either.
+        terms: the parts of the losses by name, 0-dim, weighted; and "gan", "gan_d", "true_face", "true_face_d".
     """
 
     src: Tensor
     dst: Tensor
-    skipped: bool
-
-
-class SwapLoss:
-    """Reconstruction loss of a face and its mask: structure + pixel + mask, and eyes and mouth when wanted.
-
-    With masked training, structure and pixel compare only what lies inside the softened mask.
-    """
-
-    def __init__(self, settings: TrainSettings) -> None:
-        self._masked = settings.masked_training
-        self._eyes_mouth = settings.eyes_mouth_priority
-
-    def __call__(self, wanted: FaceBatch, face: Tensor, mask: Tensor) -> Tensor:
-        """Loss of each sample.
-
-        Args:
-            wanted: targets and masks, float32; its input is not looked at.
-            face: (B, C, R, R) float32 0..1, predicted.
-            mask: (B, 1, R, R) float32 0..1, predicted.
-
-        Returns:
-            (B,) float32.
-
-        Raises:
-            BadInputError: eyes and mouth have priority and the batch has no mask of them.
-        """
-        target, seen = wanted.target, face
-        if self._masked:
-            soft = soft_mask(wanted.mask)
-            target, seen = target * soft, seen * soft
-        loss = structure_loss(target, seen) + pixel_loss(target, seen) + mask_loss(wanted.mask, mask)
-        if self._eyes_mouth:
-            if wanted.eyes_mouth is None:
-                raise BadInputError("Eyes and mouth have priority, but the batch has no mask of eyes and mouth.")
-            loss = loss + eyes_mouth_loss(wanted.target, face, wanted.eyes_mouth)
-        return loss
+    skipped: Tensor
+    terms: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 class TrainStep:
@@ -77,71 +46,163 @@ class TrainStep:
         model: freshly built or loaded; it is moved to the device.
         settings: its training settings.
         device: where to train.
+        ranks: the processes that train together; each sees its share of the batch.
 
     Attributes:
         model: on the device, in training mode, convolution weights in channels-last memory.
-        device, precision, optimizer: as chosen.
+        device, precision: as chosen.
+        notes: what could not be done as asked for, sentences.
     """
 
-    def __init__(self, model: FaceSwapModel, settings: TrainSettings, device: torch.device) -> None:
+    def __init__(
+        self, model: FaceSwapModel, settings: TrainSettings, device: torch.device, ranks: Ranks | None = None
+    ) -> None:
         self.device = device
+        self._ranks = ranks or Ranks()
         model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - torch's stub lacks it
         self.model = model.to(device).train()
         frozen = model.frozen_parts(settings.random_warp)
         for name, part in model.parts().items():
             part.requires_grad_(name not in frozen)
         self.precision = choose_precision(settings.precision, device)
-        self.optimizer = build_optimizer(settings, self.model.parameters())
-        self._scaler = self.precision.scaler()
-        self._loss = SwapLoss(settings)
+        self.notes = [self.precision.note] if self.precision.note else []
+        network = self._ranks.wrap(model)
+        self._network = network
+        if settings.compile:
+            self._network, note = compiled(network, device)
+            self.notes += [note] if note else []
+        self._learner = Learner(self.model.parameters(), settings, self.precision)
+        self._average = WeightAverage(self.model) if settings.average_weights else None
+        self._adversaries: dict[str, Adversary] = {}
+        self._carried: tuple[dict[str, Mapping[str, Tensor]], dict[str, Any]] = ({}, {})
+        self._gathered = 0
+        self.configure(settings)
+
+    @property
+    def shown_model(self) -> FaceSwapModel:
+        """What previews and merging use: the average of the weights where one is kept, else the model."""
+        return self._average.model if self._average is not None else self.model
+
+    @property
+    def optimizer(self) -> MovingAverageOptimizer:
+        """The network's optimiser."""
+        return self._learner.optimizer
+
+    def optimizers(self) -> Iterator[MovingAverageOptimizer]:
+        """The network's optimiser and those of the discriminators."""
+        yield self._learner.optimizer
+        for adversary in self._adversaries.values():
+            yield adversary.learner.optimizer
+
+    def configure(self, settings: TrainSettings) -> None:
+        """Take over settings that may change while training: weights and powers of losses."""
+        self._settings = settings
+        self._objective = build_objective(settings)
+        powers = {"gan": settings.gan_power}
+        if isinstance(settings, SaehdSettings):
+            powers["true_face"] = settings.true_face_power
+        for name, power in powers.items():
+            if power and name not in self._adversaries:
+                self._adversaries[name] = self._adversary(name, settings)
+            if name in self._adversaries:
+                self._adversaries[name].power = power
 
     def __call__(self, src: FaceBatch, dst: FaceBatch) -> StepLosses:
         """Learn from one batch of each side, float32 on the device."""
-        src_loss, dst_loss = self.losses(src, dst)
-        self.optimizer.zero_grad(set_to_none=True)
-        self._scaler.scale(src_loss + dst_loss).backward()
-        self._scaler.unscale_(self.optimizer)
-        applied = self._gradients_are_finite()
-        if applied:
-            self._scaler.step(self.optimizer)
-        self._scaler.update()
-        skipped = not applied and not (self._scaler.is_enabled() and bool((src_loss + dst_loss).isfinite()))
-        return StepLosses(src_loss.detach(), dst_loss.detach(), skipped)
+        src, dst = self._objective.prepare(src), self._objective.prepare(dst)
+        share = 1.0 / self._settings.accumulate
+        active = [adversary for adversary in self._adversaries.values() if adversary.power]
+        with self._ranks.gathering(last=self._gathered + 1 >= self._settings.accumulate):
+            out = self._predict(src, dst)
+            losses = self._objective(out, src, dst)
+            own = losses.src.mean() + losses.dst.mean()
+            asked = {adversary.name: adversary.fool(out, src, dst) for adversary in active}
+            total = own + sum(asked.values())
+            self._learner.backward(total * share)
+        terms = {**losses.terms, **{name: loss.detach() for name, loss in asked.items()}}
+        for adversary in active:
+            terms[f"{adversary.name}_d"] = adversary.learn(out, src, dst, share)
+        self._gathered += 1
+        seen = [losses.src.detach().mean(), losses.dst.detach().mean(), total.detach()]
+        self._ranks.average_([*seen, *terms.values()])
+        skipped = ~seen[2].isfinite()
+        if self._gathered >= self._settings.accumulate:
+            skipped = self._update(active, skipped)
+        return StepLosses(seen[0], seen[1], skipped, terms)
 
-    def losses(self, src: FaceBatch, dst: FaceBatch) -> tuple[Tensor, Tensor]:
-        """Mean loss of src and of dst, float32 scalars that carry gradients; nothing is updated."""
-        with self.precision.autocast():
-            out = self.model.autoencode(src.warped, dst.warped)
-        face = torch.cat((out.src_src, out.dst_dst))
-        mask = torch.cat((out.src_src_mask, out.dst_dst_mask))
-        each = self._loss(_joined(src, dst), face, mask)
-        count = len(src.target)
-        return each[:count].mean(), each[count:].mean()
+    def losses(self, src: FaceBatch, dst: FaceBatch) -> Losses:
+        """Losses of each sample, with gradients; nothing is updated and no discriminator asked."""
+        src, dst = self._objective.prepare(src), self._objective.prepare(dst)
+        return self._objective(self._predict(src, dst), src, dst)
 
-    def optimizer_state(self) -> dict[str, Any]:
-        """State of the optimiser, as torch's ``state_dict``."""
-        return self.optimizer.state_dict()
+    def restart_average(self) -> None:
+        """Begin the average of the weights anew, at what they are now."""
+        if self._average is not None:
+            self._average = WeightAverage(self.model)
 
-    def load_optimizer_state(self, state: dict[str, Any]) -> None:
-        """Take over a stored state; the learning rate stays that of the settings.
+    def forget(self) -> None:
+        """Drop what an interrupted step has gathered."""
+        self._gathered = 0
+        self._learner.forget()
+        for adversary in self._adversaries.values():
+            adversary.learner.forget()
+
+    def state(self) -> tuple[dict[str, Mapping[str, Tensor]], dict[str, Any]]:
+        """Everything that has to be saved: sets of tensors by name, and of each what is JSON."""
+        tensors, rest = dict(self._carried[0]), dict(self._carried[1])
+        tensors["weights"] = self.model.state_dict()
+        tensors["optimizer"], rest["optimizer"] = self._learner.state()
+        if self._average is not None:
+            tensors["average"] = self._average.state_dict()
+            rest["average"] = self._average.count
+        for adversary in self._adversaries.values():
+            sets, facts = adversary.state()
+            tensors.update(sets)
+            rest.update(facts)
+        return tensors, rest
+
+    def load(self, tensors: Mapping[str, Mapping[str, Tensor]], rest: Mapping[str, Any]) -> list[str]:
+        """Take over what state() gave, on whatever device. Discriminators that are off are kept for later.
+
+        Returns:
+            sentences about what begins anew because the settings changed.
 
         Raises:
-            DamagedFileError: it belongs to another model or another optimiser.
+            DamagedFileError: it belongs to another model.
         """
-        rates = [group["lr"] for group in self.optimizer.param_groups]
-        self.optimizer.load_state_dict(state)
-        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate
+        self.model.load_state_dict(dict(tensors["weights"]))
+        notes = [self._learner.load(tensors["optimizer"], rest["optimizer"])]
+        if self._average is not None:
+            self._average.load_state_dict(dict(tensors.get("average", tensors["weights"])))
+            self._average.count = int(rest.get("average", 0))
+        self._carried = (
+            {name: values for name, values in tensors.items() if name.startswith(("gan", "true_face"))},
+            {name: facts for name, facts in rest.items() if name.startswith(("gan", "true_face"))},
+        )
+        notes += [self._resume(adversary) for adversary in self._adversaries.values()]
+        return [note for note in notes if note]
 
-    def _gradients_are_finite(self) -> bool:
-        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
-        return bool(torch.nn.utils.get_total_norm(gradients).isfinite())
+    def _predict(self, src: FaceBatch, dst: FaceBatch) -> Reconstruction:
+        with self.precision.autocast():
+            return self._network(src.warped, dst.warped, self._objective.wants_swap)
 
+    def _update(self, active: list[Adversary], broken: Tensor) -> Tensor:
+        """One step of every optimiser; returns whether the network's was skipped."""
+        self._gathered = 0
+        finite = self._learner.step()
+        for adversary in active:
+            adversary.learner.step()
+        if self._average is not None:
+            self._average.update()
+        return broken if self._learner.scale.enabled else ~finite
 
-def _joined(src: FaceBatch, dst: FaceBatch) -> FaceBatch:
-    """The answers of both sides as one batch, src first; eyes and mouth only when both have them."""
-    eyes_mouth = None
-    if src.eyes_mouth is not None and dst.eyes_mouth is not None:
-        eyes_mouth = torch.cat((src.eyes_mouth, dst.eyes_mouth))
-    target = torch.cat((src.target, dst.target))
-    return FaceBatch(target, target, torch.cat((src.mask, dst.mask)), eyes_mouth)
+    def _adversary(self, name: str, settings: TrainSettings) -> Adversary:
+        kind = TrueFace if name == "true_face" else Gan
+        made = kind(self.model, settings, self.precision, self._ranks)
+        note = self._resume(made)
+        self.notes += [note] if note else []
+        return made
+
+    def _resume(self, adversary: Adversary) -> str:
+        tensors, rest = self._carried
+        return adversary.load(tensors, rest) if adversary.name in tensors else ""

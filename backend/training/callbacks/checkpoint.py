@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
 
 from backend.core.provenance import Provenance
-from backend.storage.checkpoint import CheckpointState, rng_to_text, save_generation, split_optimizer
+from backend.storage.checkpoint import CheckpointState, drop_newer, rng_from_text, rng_to_text, save_generation
 from backend.storage.model_folder import ModelFolder, ModelInfo, Session
 from backend.training.callbacks.base import Callback, Emit
-from backend.training.loop import Training
+from backend.training.loop import LossRow, Training
 from backend.training.loss_log import LossLog
 
 
@@ -41,6 +44,7 @@ class CheckpointCallback(Callback):
         self._save_requested = save_requested
         self._saved_at = 0.0
         self._saved_iteration = -1
+        self._begins_anew = False
         self._before = info.sessions
         self._started = time.time()
         self._first_iteration = info.iteration
@@ -51,10 +55,11 @@ class CheckpointCallback(Callback):
         self._saved_at = time.monotonic()
         self._first_iteration = training.iteration
         if training.iteration == 0:
+            self._begins_anew = True
             self.save(training)
         self._saved_iteration = training.iteration
 
-    def on_step(self, training: Training) -> None:
+    def on_losses(self, training: Training, rows: Sequence[LossRow]) -> None:
         """Save when it is time or the user asked."""
         due = time.monotonic() - self._saved_at >= training.settings.save_interval_min * 60
         if self._save_requested() or due:
@@ -77,7 +82,7 @@ class CheckpointCallback(Callback):
         )
         self.info = self.info.model_copy(
             update={
-                "settings": training.settings.model_dump(mode="json"),
+                "settings": training.chosen.model_dump(mode="json"),
                 "iteration": training.iteration,
                 "src_loss": means[0] if means else self.info.src_loss,
                 "dst_loss": means[1] if means else self.info.dst_loss,
@@ -85,17 +90,41 @@ class CheckpointCallback(Callback):
                 "sessions": (*self._before, session),
             }
         )
-        optimizer, rest = split_optimizer(training.step.optimizer_state())
+        tensors, rest = training.step.state()
         state = CheckpointState(
             iteration=training.iteration,
             info=self.info,
-            rng={"augment": rng_to_text(training.generator), "drawn": list(training.drawn)},
-            optimizer=rest,
+            rng=random_state(training),
+            rest=rest,
             provenance=self._provenance.model_copy(update={"iteration": training.iteration}),
         )
-        save_generation(self._folder.generations_dir, state, training.step.model.state_dict(), optimizer)
+        save_generation(self._folder.generations_dir, state, tensors)
+        if self._begins_anew:
+            self._begins_anew = False
+            drop_newer(self._folder.generations_dir, training.iteration)
         self._folder.write_info(self.info)
         self._saved_at, self._saved_iteration = time.monotonic(), training.iteration
         losses = f", losses {means[0]:.4f} and {means[1]:.4f}" if means else ""
         message = f"Saved iteration {training.iteration}{losses}."
         self._emit("milestone", {"what": "saved", "message": message, "iteration": training.iteration})
+
+
+def random_state(training: Training) -> dict[str, Any]:
+    """Everything random of a training, as JSON: augmentation, torch's own generators, and where the samplers stand."""
+    device = training.step.device
+    state = {"augment": rng_to_text(training.generator), "drawn": list(training.drawn)}
+    state["torch"] = rng_to_text(torch.default_generator)
+    if device.type == "cuda":
+        state["cuda"] = rng_to_text(torch.cuda.default_generators[device.index or 0])
+    return state
+
+
+def restore_random_state(training: Training, state: Mapping[str, Any]) -> None:
+    """Inverse of random_state(); generators of a device that is not there any more begin anew."""
+    device = training.step.device
+    rng_from_text(training.generator, state["augment"])
+    training.drawn = tuple(state["drawn"])
+    if "torch" in state:
+        rng_from_text(torch.default_generator, state["torch"])
+    if "cuda" in state and device.type == "cuda":
+        rng_from_text(torch.cuda.default_generators[device.index or 0], state["cuda"])

@@ -1,29 +1,30 @@
-"""The learning rate over a run: corrected for the optimiser's first steps, and lowered towards a known end."""
+"""The learning rate over a run: what the settings ask for, corrected for an optimiser's first steps."""
 
 from __future__ import annotations
 
 import math
 import time
+from types import MappingProxyType
 
 from backend.core.settings import TrainSettings
 from backend.training.callbacks.base import Callback
 from backend.training.loop import Training
 
-_MEMORY = {"adabelief": 0.999, "rmsprop": 0.9}
+_MEMORY = MappingProxyType({"adabelief": 0.999, "rmsprop": 0.9})
 ANNEAL_FROM = 0.4
 """Share of a run after which an annealed rate falls."""
 ANNEAL_TO = 0.03
 """Share of the rate that is left at the end of an annealed run."""
+WAVE = 500
+"""Steps of an optimiser from one crest of the rate to the next, with learning-rate dropout."""
 
 
 class LearningRateCallback(Callback):
-    """Sets the rate of every step: the setting, times a correction, times the annealing where it is wanted.
+    """Sets the rate of every step of every optimiser, from the settings as they are at that moment.
 
-    The correction is sqrt(1 - memory^t) at step t of the optimiser, which tends to 1. The optimisers follow
-    DeepFaceLab, whose running mean of squares begins at zero and is not corrected for it. Their first steps are
-    therefore many times too large: harmless at 5e-5, but at ten times that rate the network is pushed into a flat gray
-    or coloured picture that it never leaves. The factor is Adam's correction of that mean (Kingma and Ba, "Adam: a
-    method for stochastic optimization", 2014), applied from outside.
+    It is the setting, times the schedule and the warm-up, which follow the model's iterations; times the wave of
+    learning-rate dropout and the correction of the first steps, which follow the optimiser's; times what roll-backs
+    have left of it.
     """
 
     def __init__(self) -> None:
@@ -31,25 +32,62 @@ class LearningRateCallback(Callback):
         self._first_iteration = 0
 
     def on_start(self, training: Training) -> None:
-        """Set the rate of the first step."""
+        """Note where the run begins."""
         self._begun, self._first_iteration = time.monotonic(), training.iteration
-        self._set(training)
 
-    def on_step(self, training: Training) -> None:
-        """Set the rate of the next step."""
-        self._set(training)
-
-    def _set(self, training: Training) -> None:
+    def before_step(self, training: Training) -> None:
+        """Set the rate of this step."""
         settings = training.settings
-        share = annealed(self._progress(training)) if settings.anneal else 1.0
-        for group in training.step.optimizer.param_groups:
-            taken = int(group["iterations"])
-            correction = (1.0 - _MEMORY[settings.optimizer] ** (taken + 1)) ** 0.5
-            group["lr"] = settings.learning_rate * correction * share
+        rate = settings.learning_rate * training.rate_factor
+        rate *= scheduled(settings, training.iteration, self._progress(training))
+        rate *= warmed_up(training.iteration, settings.warmup_iterations)
+        for optimizer in training.step.optimizers():
+            for group in optimizer.param_groups:
+                number = int(group["iterations"]) + 1
+                group["lr"] = rate * correction(settings.optimizer, number) * dropout_wave(settings, number)
 
     def _progress(self, training: Training) -> float:
-        done = training.iteration - self._first_iteration
-        return run_progress(training.settings, self._first_iteration, done, time.monotonic() - self._begun)
+        done, seconds = training.iteration - self._first_iteration, time.monotonic() - self._begun
+        if training.settings.time_limit_min:
+            seconds = training.ranks.agree(seconds)  # different clocks would make different weights
+        return run_progress(training.settings, self._first_iteration, done, seconds)
+
+
+def correction(optimizer: str, number: int) -> float:
+    """Share of the rate for step ``number`` of an optimiser, from 1; it tends to 1.
+
+    AdaBelief and RMSprop follow DeepFaceLab, whose running mean of squares begins at zero and is not corrected for it.
+    Their first steps are therefore many times too large: harmless at 5e-5, but at ten times that rate the network is
+    pushed into a flat gray or coloured picture that it never leaves. The factor is Adam's correction of that mean
+    (Kingma and Ba, "Adam: a method for stochastic optimization", 2014), applied from outside. AdamW corrects itself,
+    and Lion has no such mean: theirs is 1.
+    """
+    memory = _MEMORY.get(optimizer)
+    return 1.0 if memory is None else (1.0 - memory**number) ** 0.5
+
+
+def scheduled(settings: TrainSettings, iteration: int, progress: float) -> float:
+    """Share of the rate by the schedule, at an iteration of the model and a point of the run (0..1)."""
+    if settings.lr_schedule == "anneal":
+        return annealed(progress)
+    if settings.lr_schedule == "decay":
+        return settings.lr_decay ** (iteration // settings.lr_decay_every)
+    return 1.0
+
+
+def warmed_up(iteration: int, warmup_iterations: int) -> float:
+    """Share of the rate for the step after ``iteration``: rises in equal steps from 1 / N to 1, the N-th step's."""
+    return min(1.0, (iteration + 1) / warmup_iterations) if warmup_iterations else 1.0
+
+
+def dropout_wave(settings: TrainSettings, number: int) -> float:
+    """Share of the rate for step ``number`` of an optimiser, from 1: with dropout it waves, except in Quick96."""
+    return wave(number) if settings.lr_dropout and settings.model_class != "quick96" else 1.0
+
+
+def wave(number: int, period: int = WAVE) -> float:
+    """(cos(2 pi number / period) + 1) / 2, DeepFaceLab's lr_cos; 0 in the middle of each period."""
+    return (math.cos(2.0 * math.pi * number / period) + 1.0) / 2.0
 
 
 def run_progress(settings: TrainSettings, first_iteration: int, done: int, seconds: float) -> float:

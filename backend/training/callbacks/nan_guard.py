@@ -2,44 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
 from backend.training.callbacks.base import Callback, Emit
-from backend.training.loop import Training
+from backend.training.loop import LossRow, Training
 
 PATIENCE = 10
 """Skipped steps in a row before the model is rolled back."""
 
 
 class NanGuardCallback(Callback):
-    """Counts skipped steps and rolls back.
+    """Counts skipped steps; after too many in a row orders the way back to the last good checkpoint.
 
     Args:
-        roll_back: restores the last good checkpoint into the training and returns its iteration.
         emit: the events' way out.
     """
 
-    def __init__(self, roll_back: Callable[[Training], int], emit: Emit) -> None:
-        self._roll_back = roll_back
+    def __init__(self, emit: Emit) -> None:
         self._emit = emit
         self._in_a_row = 0
-        self.skipped = 0
 
-    def on_step(self, training: Training) -> None:
+    def on_losses(self, training: Training, rows: Sequence[LossRow]) -> None:
         """Count; roll back when patience ends."""
-        if training.losses is None or not training.losses.skipped:
-            self._in_a_row = 0
-            return
-        self.skipped += 1
-        self._in_a_row += 1
-        if self._in_a_row == 1:
-            message = f"Losses are not finite at iteration {training.iteration}; the step was skipped."
-            self._emit("log", {"level": "warning", "message": message})
-        if self._in_a_row >= PATIENCE:
-            self._in_a_row = 0
-            at = training.iteration
-            iteration = self._roll_back(training)
-            message = (
-                f"{PATIENCE} steps in a row had no finite losses at iteration {at}; back to iteration {iteration}."
-            )
-            self._emit("milestone", {"what": "rolled back", "message": message, "iteration": iteration})
+        for row in rows:
+            self._in_a_row = self._in_a_row + 1 if row.skipped else 0
+            if self._in_a_row == 1:
+                message = f"Losses are not finite at iteration {row.iteration}; the step was skipped."
+                self._emit("log", {"level": "warning", "message": message})
+            if self._in_a_row >= PATIENCE:
+                self._in_a_row = 0
+                training.orders.roll_back = True
+                return
