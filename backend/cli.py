@@ -12,6 +12,7 @@ from backend.core.jobs import JobState, JobStatus
 from backend.core.settings import STAGE_SETTINGS, CreateSettings, Settings
 from backend.devices import list_devices
 from backend.jobs.arguments import PROGRAM, Arguments, parse_arguments
+from backend.jobs.bench import run_bench
 from backend.jobs.demo import run_demo
 from backend.jobs.foreground import ForegroundJob, ProgressLine
 from backend.storage.weights import default_folder
@@ -33,6 +34,8 @@ def main(argv: Sequence[str]) -> int:
             return _print_devices()
         if stage == "demo":
             return run_demo(argv[1:], run_stage)
+        if stage == "bench":
+            return run_bench(argv[1:])
         return _run(parse_arguments(stage, argv[1:]))
     except LookalikeError as error:
         return _fail(str(error))
@@ -43,6 +46,7 @@ def usage() -> str:
     words = {name: (kind.__doc__ or "").split("\n", maxsplit=1)[0] for name, kind in STAGE_SETTINGS.items()}
     words["train"] = "Train a model on the faces of both sides."
     words["demo"] = "Make a sample project and walk the whole path to a video."
+    words["bench"] = "Measure train steps, training samples and accelerators."
     words["devices"] = "List what can compute here, as JSON."
     lines = [f"usage: {PROGRAM} STAGE --project NAME [--workspace DIR] [--config FILE] [settings]", "", "stages:"]
     lines += [f"  {name:<15} {sentence}" for name, sentence in words.items()]
@@ -68,8 +72,20 @@ def run_stage(workspace: Workspace, project: Project, stage: str, settings: Sett
 
 
 def result_lines(result: Mapping[str, Any]) -> list[str]:
-    """A job's result as short lines; of long lists only the beginning."""
-    return [f"{name}: {_words(value)}" for name, value in result.items() if value not in ([], {}, "", None)]
+    """A job's result as short lines; of long lists only the beginning, of tables every row on its own line."""
+    lines: list[str] = []
+    for name, value in result.items():
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            lines += [f"{name}:", *(f"  {_row(row)}" for row in value)]
+        elif value not in ([], {}, "", None):
+            lines.append(f"{name}: {_words(value)}")
+    return lines
+
+
+def _row(row: Mapping[str, Any]) -> str:
+    """One row of a table: its first entry, then the others that are there."""
+    (_, title), *rest = row.items()
+    return f"{title}: {', '.join(f'{name} {_words(value)}' for name, value in rest if value not in ('', None))}"
 
 
 def _words(value: Any) -> str:

@@ -16,6 +16,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from backend.core.errors import DeviceError
 
 BEST = "best"
+ALL = "all"
+"""Every accelerator together; the CPU where there is none."""
 
 
 class Device(BaseModel):
@@ -87,18 +89,31 @@ def resolve_device(name: str, devices: Sequence[Device]) -> Device:
     """The device a setting means.
 
     Args:
-        name: "best" (the first accelerator, else the CPU), a listed name, or any other name torch may know, which is
-            taken as named by hand.
+        name: "best" (the first accelerator, else the CPU), "all", a listed name, several with commas between them, or
+            any other name torch may know, which is taken as named by hand.
         devices: what list_devices returned.
+
+    Returns:
+        the device; several as one, with their memory added up.
     """
+    accelerators = [device for device in devices if device.kind != "cpu"]
     if name == BEST:
-        return next((device for device in devices if device.kind != "cpu"), None) or cpu_device()
+        return next(iter(accelerators), None) or cpu_device()
+    names = [device.name for device in accelerators] or ["cpu"] if name == ALL else split_names(name)
+    if len(names) > 1:
+        return _together(name, [resolve_device(each, devices) for each in names])
+    name = names[0] if names else name
     for device in devices:
         if device.name == name:
             return device
     return Device(
         name=name, label=name, kind=name.partition(":")[0], unverified=True, note="Named by hand; it was not listed."
     )
+
+
+def split_names(name: str) -> list[str]:
+    """The names in a list with commas between them."""
+    return [each.strip() for each in name.split(",") if each.strip()]
 
 
 def torch_device(name: str) -> Any:
@@ -117,11 +132,41 @@ def torch_device(name: str) -> Any:
         device = torch.device(found)
         torch.zeros(1, device=device).add_(1).cpu()
     except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
-        raise DeviceError(
-            f"The device '{name}' is not there or does not answer ({_reason(error)}).",
-            "Choose 'best', 'cpu', or a device that 'python -m backend devices' lists.",
-        ) from error
+        raise _no_device(name, error) from error
     return device
+
+
+def torch_devices(name: str) -> list[Any]:
+    """The torch.device of each process that trains. Imports torch: for worker processes only.
+
+    A single device is tried, see torch_device(). Of several only the names are checked: each process tries its own, so
+    that this one takes no memory on any of them.
+
+    Args:
+        name: "best"; a device; "all", which is every accelerator, or the CPU where there is none; or several of one
+            kind with commas between them. "cpu,cpu" is two processes on the CPU.
+
+    Raises:
+        DeviceError: one is not there or does not answer, they are of different kinds, or one is named twice.
+    """
+    import torch
+
+    names = _accelerator_names(torch) or ["cpu"] if name == ALL else split_names(name)
+    if len(names) < 2:
+        return [torch_device(names[0] if names else name)]
+    try:
+        devices = [torch.device(each) for each in names]
+    except RuntimeError as error:
+        raise _no_device(name, error) from error
+    kinds = list(dict.fromkeys(device.type for device in devices))
+    if len(kinds) > 1:
+        raise DeviceError(
+            f"{' and '.join(kinds)} cannot train together: all devices would wait for the slowest kind.",
+            "Name several devices of one kind, or a single one.",
+        )
+    if kinds[0] != "cpu":
+        _check_places(torch, devices)
+    return devices
 
 
 def main() -> None:
@@ -173,6 +218,50 @@ def _plugin_devices(module: Any, kind: str) -> Iterator[Device]:
         total = int(getattr(module.get_device_properties(index), "total_memory", 0))
         label = str(module.get_device_name(index))
         yield Device(name=f"{kind}:{index}", label=label, kind=kind, total_bytes=total, bf16=True, unverified=True)
+
+
+def _together(name: str, devices: Sequence[Device]) -> Device:
+    """Several devices as one."""
+    return Device(
+        name=name,
+        label=" + ".join(device.label for device in devices),
+        kind=devices[0].kind,
+        total_bytes=sum(device.total_bytes for device in devices),
+        free_bytes=sum(device.free_bytes for device in devices),
+        bf16=all(device.bf16 for device in devices),
+        unverified=any(device.unverified for device in devices),
+        note=next((device.note for device in devices if device.note), ""),
+    )
+
+
+def _accelerator_names(torch: Any) -> list[str]:
+    """Names of all accelerators, without touching any."""
+    _plugin(torch, "npu")
+    found = torch.accelerator.current_accelerator()
+    count = torch.accelerator.device_count()
+    return [f"{found.type}:{index}" if count > 1 else found.type for index in range(count)] if found else []
+
+
+def _check_places(torch: Any, devices: Sequence[Any]) -> None:
+    """DeviceError when an accelerator is not there or has to be two at once."""
+    known = {torch.device(name) for name in _accelerator_names(torch)}
+    count = torch.accelerator.device_count()
+    places = [device.index or 0 for device in devices]
+    for device, place in zip(devices, places, strict=True):
+        if device.type not in {each.type for each in known} or place >= count:
+            raise _no_device(str(device), f"{count} {'is' if count == 1 else 'are'} there")
+        if places.count(place) > 1:
+            raise DeviceError(
+                f"The device '{device}' is named twice, and one accelerator cannot be two.", "Name each device once."
+            )
+
+
+def _no_device(name: str, reason: BaseException | str) -> DeviceError:
+    because = reason if isinstance(reason, str) else _reason(reason)
+    return DeviceError(
+        f"The device '{name}' is not there or does not answer ({because}).",
+        "Choose 'best', 'cpu', or a device that 'python -m backend devices' lists.",
+    )
 
 
 def _cpu_has_bf16() -> bool:

@@ -41,6 +41,34 @@ def worker_environment(weights_dir: Path) -> dict[str, str]:
     return environment
 
 
+def rank_environment(ranks: int) -> dict[str, str]:
+    """Environment of one of several processes that train one model together on this computer.
+
+    They share the cores, and they talk through the loopback interface: the name of the computer need not be known to
+    any network. What the user has set already stays.
+
+    Args:
+        ranks: how many processes there are.
+    """
+    environment = dict(os.environ)
+    environment.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // ranks)))
+    loopback = {"linux": "lo", "darwin": "lo0"}.get(sys.platform)
+    if loopback:
+        environment.setdefault("GLOO_SOCKET_IFNAME", loopback)
+    return environment
+
+
+def rank_number() -> int:
+    """Which of several processes that train together this one is; 0 when it was started alone."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def usable_cores() -> int:
+    """Cores this process may run on."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
 def prepare_page_environment(cache_dir: Path) -> None:
     """Keep the page offline and its copies inside the workspace. Call before gradio is imported.
 

@@ -7,6 +7,7 @@ import functools
 import html
 import inspect
 import json
+import os
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from backend.core.settings import Settings
 from backend.jobs.manager import JobManager
 from backend.jobs.store import JobRecord
 from backend.storage.atomic import read_json, write_json
+from backend.storage.image import is_image_name
 from backend.storage.workspace import Project, Workspace
 from ui_tabs.steps import TITLES
 
@@ -214,6 +216,35 @@ class PageContext:
         ]
         return [("best", "best"), *named, ("CPU", "cpu")]
 
+    def training_devices(self) -> list[tuple[str, str]]:
+        """Like device_choices(), and all accelerators together where there are several."""
+        first, *rest = self.device_choices()
+        several = [name for _, name in rest if name != "cpu"]
+        together = [(f"all together ({', '.join(several)})", "all")] if len(several) > 1 else []
+        return [first, *together, *rest]
+
+    def facesets(self, view: View) -> list[tuple[str, str]]:
+        """(name, folder) of the facesets of the other projects."""
+        found = []
+        for name in self.workspace.projects():
+            if name == view.project:
+                continue
+            for side, word in (("src", "source"), ("dst", "destination")):
+                folder = self.workspace.open(name).side(side).aligned_dir
+                if has_images(folder):
+                    found.append((f"{name}, {word} faces", str(folder)))
+        return found
+
+    def result_file(self, view: View, record: JobRecord, keys: Collection[str]) -> Path | None:
+        """The file a finished job made, named by one of these keys of its result; None when it has gone."""
+        project = self.project(view)
+        for key in keys:
+            named = record.status.result.get(key)
+            if project is not None and isinstance(named, str) and named:
+                path = project.path / named
+                return path if path.is_file() else None
+        return None
+
     def save_settings(self, view: View, name: str, settings: Settings) -> Path:
         """Keep settings as a JSON file in the project, for ``--config`` of the command line."""
         path = self.need_project(view).path / "settings" / f"{name}.json"
@@ -252,6 +283,15 @@ class PageContext:
         event = self.on(trigger, fn, inputs, outputs, **options)
         self.refilling.append(event)
         return event
+
+
+def has_images(folder: Path) -> bool:
+    """Whether there is a picture in a folder; looks no further than the first one."""
+    try:
+        with os.scandir(folder) as entries:
+            return any(is_image_name(entry.name) for entry in entries)
+    except OSError:
+        return False
 
 
 def guarded(fn: Callable[..., Any]) -> Callable[..., Any]:

@@ -10,6 +10,7 @@ import html
 import re
 import typing
 from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -17,8 +18,9 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from backend.core.errors import BadInputError, LookalikeError
-from backend.core.settings import Settings, bounds_of, is_frozen, unit_of
+from backend.core.settings import Settings, bounds_of, is_fixed, is_frozen, unit_of
 from ui_tabs.context import PageContext, Updates, View
+from ui_tabs.form_file import fit, read_settings
 from ui_tabs.labels import MAIN, choice_label, label_of, layout
 
 Choices = Sequence[tuple[str, Any]]
@@ -36,14 +38,15 @@ class SettingsForm:
         kind: the settings class.
         stage: key of the words in labels.py.
         key: prefix of all elem_ids: ``<key>-<field>``, ``<key>-error``, ``<key>-reset``.
-        exclude: fields that have no widget because the tab supplies them (for example the side).
+        exclude: fields that have no widget because the tab supplies them (for example the side). Fields with only one
+            allowed value have none either.
         choices: (label, value) pairs for text fields that are better chosen than typed; other text stays possible.
 
     Attributes:
         widgets: field name -> component.
         inputs: all widgets as a set; a handler with these inputs gets a dict for read().
-        error: where contradictions are shown; note: why some fields are grey; reset, save: the buttons below the
-            fields, wired by wire().
+        error: where contradictions are shown; note: why some fields are grey; said: what came of saving and loading;
+            reset, save, load: the buttons below the fields, wired by wire().
     """
 
     def __init__(
@@ -58,32 +61,40 @@ class SettingsForm:
         self.stage = stage
         self.key = key
         self.widgets: dict[str, Any] = {}
+        self._also: list[tuple[Sequence[Any], Callable[[View, Settings], Updates]]] = []
         given = choices or {}
+        names = [n for n, facts in kind.model_fields.items() if n not in exclude and not is_fixed(facts)]
         with gr.Column(elem_id=f"{key}-form", elem_classes="lk-form"):
             self.note = gr.HTML("", elem_id=f"{key}-note")
-            for group, names in layout(stage, [n for n in kind.model_fields if n not in exclude]):
+            for group, members in layout(stage, names):
                 if group == MAIN:
-                    self._add(names, given)
+                    self._add(members, given)
                 else:
                     with gr.Accordion(group, open=False, elem_classes="lk-more"):
-                        self._add(names, given)
+                        self._add(members, given)
             self.error = gr.HTML("", elem_id=f"{key}-error", elem_classes="lk-form-error")
-            with gr.Row(elem_classes="lk-buttons"):
-                self.reset = gr.Button("Reset to defaults", size="sm", elem_id=f"{key}-reset", elem_classes="lk-quiet")
-                self.save = gr.Button(
-                    "Save settings", size="sm", elem_id=f"{key}-save-settings", elem_classes="lk-quiet"
-                )
+            self._add_buttons()
         self.inputs: set[Any] = set(self.widgets.values())
 
     @property
     def outputs(self) -> list[Any]:
         """Every component that updates() may change."""
-        return [*self.widgets.values(), self.note, self.error]
+        return [*self.widgets.values(), self.note, self.error, self.said]
 
     def _add(self, names: Sequence[str], choices: Mapping[str, Choices]) -> None:
         for name in names:
             facts = self.kind.model_fields[name]
             self.widgets[name] = make_widget(self.stage, name, facts, f"{self.key}-{name}", choices.get(name))
+
+    def _add_buttons(self) -> None:
+        def look(name: str) -> dict[str, Any]:
+            return {"size": "sm", "elem_id": f"{self.key}-{name}", "elem_classes": "lk-quiet"}
+
+        with gr.Row(elem_classes="lk-buttons"):
+            self.reset = gr.Button("Reset to defaults", **look("reset"))
+            self.save = gr.Button("Save settings", **look("save-settings"))
+            self.load = gr.UploadButton("Load settings", file_types=[".json", ".yaml", ".yml"], **look("load-settings"))
+        self.said = gr.HTML("", elem_id=f"{self.key}-file-said")
 
     def read(self, values: Mapping[Any, Any], **fixed: Any) -> Settings:
         """Settings from the values of a handler with set inputs.
@@ -111,7 +122,8 @@ class SettingsForm:
         Args:
             frozen: why fields that cannot change after a model was created are grey; "" leaves all of them open.
         """
-        shown: Updates = {self.error: "", self.note: f'<p class="lk-note">{html.escape(frozen)}</p>' if frozen else ""}
+        note = f'<p class="lk-note">{html.escape(frozen)}</p>' if frozen else ""
+        shown: Updates = {self.error: "", self.said: "", self.note: note}
         for name, widget in self.widgets.items():
             grey = bool(frozen) and is_frozen(self.kind.model_fields[name])
             shown[widget] = gr.update(value=getattr(settings, name), interactive=not grey)
@@ -127,6 +139,10 @@ class SettingsForm:
         """The settings as they are when nothing is chosen."""
         return self.kind()
 
+    def show_also(self, components: Sequence[Any], what: Callable[[View, Settings], Updates]) -> None:
+        """Also update components while values change, by settings without contradiction. Before wire()."""
+        self._also.append((components, what))
+
     def wire(
         self,
         page: PageContext,
@@ -135,7 +151,7 @@ class SettingsForm:
         command: tuple[Any, Callable[[View, Settings], str]] | None = None,
         fault: Callable[[View, Settings], str] = lambda view, settings: "",
     ) -> None:
-        """Make Reset and Save work, and show contradictions (and the command line) while values change.
+        """Make the buttons work, and show contradictions (and the command line) while values change.
 
         Args:
             fixed: values of the excluded fields.
@@ -143,9 +159,15 @@ class SettingsForm:
             command: a component and what to show in it for settings without contradiction.
             fault: what speaks against settings that are fine in themselves; "" when nothing does.
         """
+        if command is not None:
+            line, words = command
+            self.show_also([line], lambda view, settings: {line: words(view, settings)})
+
+        def base(view: View) -> tuple[Settings, str]:
+            return baseline(view) if baseline else (self.defaults(), "")
 
         def restore(view: View) -> Updates:
-            return self.updates(*(baseline(view) if baseline else (self.defaults(), "")))
+            return self.updates(*base(view))
 
         def check(values: Mapping[Any, Any]) -> Updates:
             view = values[page.view]
@@ -154,23 +176,42 @@ class SettingsForm:
             except LookalikeError as error:
                 return {self.error: error_html(str(error))}
             shown: Updates = {self.error: error_html(fault(view, settings))}
-            if command is not None:
-                shown[command[0]] = command[1](view, settings)
+            for _, what in self._also:
+                shown.update(what(view, settings))
             return shown
 
         def save(values: Mapping[Any, Any]) -> Updates:
-            view = values[page.view]
-            given = fixed(view)
-            name = "-".join([self.stage, *(str(given[part]) for part in ("side",) if part in given)])
-            path = page.save_settings(view, name, self.read(values, **given))
-            gr.Info(f"Saved as {path}. The command line reads it with --config.", duration=8)
-            return {self.error: ""}
+            given = fixed(values[page.view])
+            return {self.error: "", self.said: self._saved(page, values[page.view], self.read(values, **given))}
+
+        def take(values: Mapping[Any, Any]) -> Updates:
+            return self._loaded(values, bool(base(values[page.view])[1]))
 
         page.on(self.reset.click, restore, page.view, self.outputs)
-        page.on(self.save.click, save, {*self.inputs, page.view}, [self.error])
-        outputs = [self.error, *([command[0]] if command else [])]
+        page.on(self.save.click, save, {*self.inputs, page.view}, [self.error, self.said])
+        page.on(self.load.upload, take, {*self.inputs, page.view, self.load}, self.outputs)
+        outputs = [self.error, *(component for components, _ in self._also for component in components)]
         changes = [widget.change for widget in self.widgets.values()]
         page.on(changes, check, {*self.inputs, page.view}, outputs, trigger_mode="always_last")
+
+    def _saved(self, page: PageContext, view: View, settings: Settings) -> str:
+        parts = [getattr(settings, name, "") for name in ("side", "model_class")]
+        path = page.save_settings(view, "-".join([self.stage, *(str(part) for part in parts if part)]), settings)
+        place = html.escape(path.relative_to(page.workspace.root).as_posix())
+        url = html.escape(page.file_url(path))
+        link = f'<a class="lk-link" href="{url}" download="{html.escape(path.name)}">Download</a>'
+        return f'<p class="lk-note">Saved as {place}; the command line reads it with --config. {link}</p>'
+
+    def _loaded(self, values: Mapping[Any, Any], frozen: bool) -> Updates:
+        """Put a file's settings into the fields. BadInputError when it cannot be used."""
+        file = Path(values[self.load])
+        shown = {name: _plain(self.kind.model_fields[name], values[w]) for name, w in self.widgets.items()}
+        try:
+            found = fit(self.kind, self.stage, read_settings(file, self.stage), shown, frozen)
+        finally:
+            file.unlink(missing_ok=True)
+        filled: Updates = {self.widgets[name]: gr.update(value=value) for name, value in found.values.items()}
+        return {**filled, self.said: f'<p class="lk-note">{html.escape(found.said)}</p>'}
 
 
 def make_widget(stage: str, name: str, facts: FieldInfo, elem_id: str, choices: Choices | None = None) -> Any:
@@ -205,6 +246,8 @@ def full_label(stage: str, name: str, facts: FieldInfo) -> str:
         shown = "on" if default else "off"
     elif isinstance(default, float):
         shown = f"{default:g}"
+    elif isinstance(default, int) and default >= 10_000:
+        shown = f"{default:,}"
     else:
         shown = choice_label(name, default)
     suffix = f" (default {shown})" if default not in ("", None) else ""

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from backend.core.jobs import JobState
 from backend.core.settings import Settings, settings_class, unit_of
 from backend.devices import Device
-from backend.jobs.scheduler import BEST, IO_LANE, must_wait
+from backend.jobs.scheduler import BEST, IO_LANE, collide, must_wait, places
 from backend.jobs.store import JobRecord
 from ui_tabs.job_panel import duration, time_left
 from ui_tabs.labels import SIDES, STAGE_TITLES, choice_label, label_of
@@ -38,10 +38,10 @@ def lane_word(lane: str, devices: Sequence[Device] | None) -> str:
     return f"{label} ({lane})" if label else lane
 
 
-def lane_of_record(record: JobRecord, best: str | None) -> str:
-    """Lane of a job, "best" made definite once the devices are known."""
-    lane = record.request.lane
-    return best if lane == BEST and best else lane
+def places_word(record: JobRecord, best: str | None, devices: Sequence[Device] | None) -> str:
+    """Every device a job occupies, for people; "" for jobs that need none."""
+    names = places(record.request.lane, best) or (record.request.lane,)
+    return ", ".join(filter(None, (lane_word(name, devices) for name in sorted(names))))
 
 
 def why_it_waits(
@@ -58,27 +58,29 @@ def why_it_waits(
     needed = next((other for other in ahead if must_wait(record.request, other.request)), None)
     if needed is not None:
         return f"Waits for {_named(needed, record)}, which it depends on."
-    lane = lane_of_record(record, best)
-    if lane == BEST:
+    needs = places(record.request.lane, best)
+    if needs is None:
         return "Waits until the devices are listed."
-    busy = next((other for other in ahead if lane_of_record(other, best) == lane), None)
-    return (
-        "Starts next." if busy is None else _behind(_named(busy, record), busy.status.state, lane_word(lane, devices))
-    )
+    busy = next((other for other in ahead if collide(needs, places(other.request.lane, best) or needs)), None)
+    if busy is None:
+        return "Starts next."
+    return _behind(_named(busy, record), busy.status.state, places_word(record, best, devices))
 
 
 def foreign_jobs(
     waiting: Sequence[JobRecord], running: Sequence[JobRecord], best: str | None, devices: Sequence[Device] | None
 ) -> list[str]:
     """One sentence for each running job of another project that holds a device something here waits for."""
-    wanted = {lane_of_record(record, best) for record in waiting if not record.request.foreground}
+    wanted = frozenset[str]().union(
+        *(places(record.request.lane, best) or () for record in waiting if not record.request.foreground)
+    )
     own = {record.request.project for record in waiting}
     found = []
     for record in running:
-        lane = lane_of_record(record, best)
-        if record.request.project in own or lane not in wanted:
+        taken = places(record.request.lane, best) or frozenset()
+        if record.request.project in own or not collide(taken, wanted):
             continue
-        what = "The place for jobs without a device" if lane == IO_LANE else lane_word(lane, devices)
+        what = places_word(record, best, devices) or "The place for jobs without a device"
         left = time_left(record)
         rest = f", {duration(left)} left" if left is not None else ""
         found.append(f"{what} is taken by {job_title(record)} of the project {record.request.project}{rest}.")
@@ -242,6 +244,26 @@ def _export(result: Mapping[str, Any]) -> str:
     return f"{result['video']}, {frames}, {float(result['seconds']):.1f} s, {sound}, {mark}"
 
 
+def _summary(result: Mapping[str, Any]) -> str:
+    millions = int(result["parameters"]) / 1e6
+    return f"{millions:.1f} million parameters, needs {float(result['need_mb']):,.0f} MB"
+
+
+def _evaluate(result: Mapping[str, Any]) -> str:
+    figures = [
+        f"{row['name']} {', '.join(f'{row[side]:.3g} {side}' for side in ('src', 'dst', 'swap') if row.get(side))}"
+        for row in result["rows"][:3]
+    ]
+    return "; ".join(figures)
+
+
+def _model(result: Mapping[str, Any]) -> str:
+    done = {"copy": "copied to", "export": "written as one file:", "import": "read in as", "restore": "restored:"}
+    what = done.get(str(result["action"]), "backed up:")
+    place = result.get("path") or result["model"]
+    return f"{what} {place}, {int(result['bytes']) / 1e6:,.0f} MB" if result.get("bytes") else f"{what} {place}"
+
+
 _RESULTS: Mapping[str, Callable[[Mapping[str, Any]], str]] = MappingProxyType(
     {
         "create": _create,
@@ -252,6 +274,10 @@ _RESULTS: Mapping[str, Callable[[Mapping[str, Any]], str]] = MappingProxyType(
         "extract-faces": _extract_faces,
         "sort": _sort,
         "train": _train,
+        "summary": _summary,
+        "evaluate": _evaluate,
+        "timelapse": lambda result: f"{result['video']}, {count(int(result['frames']), 'preview')}",
+        "model": _model,
         "merge": _merge,
         "export": _export,
     }

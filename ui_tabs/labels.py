@@ -17,6 +17,10 @@ STAGE_TITLES: Mapping[str, str] = MappingProxyType(
         "extract-faces": "Faces from frames",
         "sort": "Sort faces",
         "train": "Train",
+        "summary": "Describe network",
+        "evaluate": "Evaluate",
+        "timelapse": "Time-lapse of",
+        "model": "Model file of",
         "merge": "Merge",
         "export": "Export",
     }
@@ -25,6 +29,14 @@ STAGE_TITLES: Mapping[str, str] = MappingProxyType(
 SIDES: Mapping[str, str] = MappingProxyType({"src": "Source", "dst": "Destination"})
 SIDE_CHOICES = (("Source", "src"), ("Destination", "dst"))
 
+NETWORK = "Network"
+SAMPLES = "Samples"
+LOSSES = "Losses"
+ADVERSARIAL = "Adversarial and style"
+OPTIMISER = "Optimiser"
+DEVICE = "Precision and device"
+SAVING = "Saving, backups and previews"
+
 _TRAIN = MappingProxyType(
     {
         "model": ("Model name", MAIN),
@@ -32,29 +44,63 @@ _TRAIN = MappingProxyType(
         "batch_size": ("Batch size", MAIN),
         "target_iterations": ("Target iterations", MAIN),
         "time_limit_min": ("Time limit", MAIN),
-        "resolution": ("Resolution", "Network"),
-        "face_type": ("Face type", "Network"),
-        "archi": ("Architecture", "Network"),
-        "ae_dims": ("Bottleneck width", "Network"),
-        "e_dims": ("Encoder width", "Network"),
-        "d_dims": ("Decoder width", "Network"),
-        "d_mask_dims": ("Mask decoder width", "Network"),
-        "channels": ("Channels", "Network"),
-        "model_class": ("Model family", "Network"),
-        "learning_rate": ("Learning rate", "Optimiser and loss"),
-        "anneal": ("Anneal towards the end", "Optimiser and loss"),
-        "optimizer": ("Optimiser", "Optimiser and loss"),
-        "masked_training": ("Masked training", "Optimiser and loss"),
-        "eyes_mouth_priority": ("Eyes and mouth first", "Optimiser and loss"),
-        "precision": ("Precision", "Optimiser and loss"),
-        "random_warp": ("Random warp", "Samples"),
-        "random_src_flip": ("Mirror source at random", "Samples"),
-        "random_dst_flip": ("Mirror destination at random", "Samples"),
-        "holdout_every": ("Hold back one face in", "Samples"),
-        "cache_mb": ("Memory for faces", "Samples"),
-        "seed": ("Seed", "Samples"),
-        "save_interval_min": ("Save every", "Saving and previews"),
-        "preview_interval": ("Iterations between previews", "Saving and previews"),
+        "model_class": ("Model family", NETWORK),
+        "resolution": ("Resolution", NETWORK),
+        "face_type": ("Face type", NETWORK),
+        "archi": ("Architecture", NETWORK),
+        "ae_dims": ("Bottleneck width", NETWORK),
+        "inter_dims": ("Inter width", NETWORK),
+        "e_dims": ("Encoder width", NETWORK),
+        "d_dims": ("Decoder width", NETWORK),
+        "d_mask_dims": ("Mask decoder width", NETWORK),
+        "morph_factor": ("Morph factor", NETWORK),
+        "channels": ("Channels", NETWORK),
+        "random_warp": ("Random warp", SAMPLES),
+        "random_src_flip": ("Mirror source at random", SAMPLES),
+        "random_dst_flip": ("Mirror destination at random", SAMPLES),
+        "random_hsv_power": ("Random colour shift", SAMPLES),
+        "color_transfer": ("Colour transfer", SAMPLES),
+        "uniform_yaw": ("All head turns equally often", SAMPLES),
+        "pretrain": ("Pretrain", SAMPLES),
+        "pretrain_faces": ("Pretraining faceset", SAMPLES),
+        "holdout_every": ("Hold back one face in", SAMPLES),
+        "cache_mb": ("Memory for faces", SAMPLES),
+        "seed": ("Seed", SAMPLES),
+        "synthetic": ("Drawn noise instead of faces", SAMPLES),
+        "masked_training": ("Masked training", LOSSES),
+        "eyes_mouth_priority": ("Eyes and mouth first", LOSSES),
+        "blur_out_mask": ("Blur outside the mask", LOSSES),
+        "structure_weight": ("Structure weight", LOSSES),
+        "pixel_weight": ("Pixel weight", LOSSES),
+        "mask_weight": ("Mask weight", LOSSES),
+        "eyes_mouth_weight": ("Eyes and mouth weight", LOSSES),
+        "gan_power": ("GAN power", ADVERSARIAL),
+        "gan_patch_size": ("GAN patch size", ADVERSARIAL),
+        "gan_dims": ("GAN width", ADVERSARIAL),
+        "true_face_power": ("True face power", ADVERSARIAL),
+        "face_style_power": ("Face style power", ADVERSARIAL),
+        "bg_style_power": ("Background style power", ADVERSARIAL),
+        "learning_rate": ("Learning rate", OPTIMISER),
+        "lr_schedule": ("Learning rate over time", OPTIMISER),
+        "lr_decay": ("Rate left at each interval", OPTIMISER),
+        "lr_decay_every": ("Iterations between lowerings", OPTIMISER),
+        "warmup_iterations": ("Warm-up iterations", OPTIMISER),
+        "optimizer": ("Optimiser", OPTIMISER),
+        "lr_dropout": ("Learning rate dropout", OPTIMISER),
+        "weight_decay": ("Weight decay", OPTIMISER),
+        "clip_gradients": ("Clip gradients", OPTIMISER),
+        "accumulate": ("Batches per step", OPTIMISER),
+        "average_weights": ("Average the weights", OPTIMISER),
+        "precision": ("Precision", DEVICE),
+        "compile": ("Compile the network", DEVICE),
+        "optimizer_on_cpu": ("Optimiser in main memory", DEVICE),
+        "shrink_batch": ("Smaller batch when memory runs out", DEVICE),
+        "save_interval_min": ("Save every", SAVING),
+        "backup_every_h": ("Back up every", SAVING),
+        "backups_kept": ("Backups kept", SAVING),
+        "backups_gb": ("Disk space for backups", SAVING),
+        "preview_interval": ("Iterations between previews", SAVING),
+        "tensorboard": ("TensorBoard files", SAVING),
     }
 )
 
@@ -103,10 +149,32 @@ LABELS: Mapping[str, Mapping[str, tuple[str, str]]] = MappingProxyType(
             }
         ),
         "train": _TRAIN,
+        "summary": MappingProxyType({"model": ("Model", MAIN), "train": ("Training settings", MAIN)}),
+        "evaluate": MappingProxyType(
+            {
+                "model": ("Model", MAIN),
+                "faces": ("Faces of each side", MAIN),
+                "jitter_frames": ("Faces for the jitter", MAIN),
+                "rows": ("Faces in the picture", MAIN),
+                "device": ("Device", MAIN),
+            }
+        ),
+        "timelapse": MappingProxyType(
+            {"model": ("Model", MAIN), "page": ("Preview page", MAIN), "fps": ("Previews per second", MAIN)}
+        ),
+        "model": MappingProxyType(
+            {
+                "action": ("What to do", MAIN),
+                "model": ("Model", MAIN),
+                "name": ("Name", MAIN),
+                "file": ("File", MAIN),
+            }
+        ),
         "merge": MappingProxyType(
             {
                 "model": ("Model", MAIN),
                 "mode": ("Mode", MAIN),
+                "morph_factor": ("Morph factor", MAIN),
                 "mask_mode": ("Mask", "Mask"),
                 "erode_mask": ("Erode mask", "Mask"),
                 "blur_mask": ("Blur mask", "Mask"),
@@ -145,7 +213,21 @@ CHOICES: Mapping[str, Mapping[Any, str]] = MappingProxyType(
             }
         ),
         "image_format": MappingProxyType({"png": "PNG", "jpg": "JPG"}),
-        "optimizer": MappingProxyType({"adabelief": "AdaBelief", "rmsprop": "RMSprop"}),
+        "optimizer": MappingProxyType(
+            {"adabelief": "AdaBelief", "rmsprop": "RMSprop", "adamw": "AdamW", "lion": "Lion"}
+        ),
+        "lr_schedule": MappingProxyType(
+            {"constant": "constant", "anneal": "anneal towards the end", "decay": "decay at intervals"}
+        ),
+        "model_class": MappingProxyType({"saehd": "SAEHD", "quick96": "Quick96, fixed settings", "amp": "AMP"}),
+        "precision": MappingProxyType(
+            {
+                "auto": "auto",
+                "fp32": "fp32, exact",
+                "bf16": "bf16, fast",
+                "fp16": "fp16, with gradient scaling",
+            }
+        ),
         "channels": MappingProxyType({1: "1, grayscale", 3: "3, colour"}),
         "mask_mode": MappingProxyType(
             {
@@ -156,7 +238,16 @@ CHOICES: Mapping[str, Mapping[Any, str]] = MappingProxyType(
                 "learned-prd*learned-dst": "learned, both multiplied",
             }
         ),
-        "color_transfer": MappingProxyType({"none": "none", "rct": "Reinhard (rct)", "lct": "linear (lct)"}),
+        "color_transfer": MappingProxyType(
+            {
+                "none": "none",
+                "rct": "Reinhard (rct)",
+                "lct": "linear (lct)",
+                "mkl": "Monge-Kantorovich (mkl)",
+                "idt": "iterative distribution (idt)",
+                "sot": "sliced optimal transport (sot)",
+            }
+        ),
     }
 )
 """Field -> value -> word; values without an entry are shown as they are."""

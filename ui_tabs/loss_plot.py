@@ -1,33 +1,71 @@
-"""The loss curve as SVG text: raw and smoothed lines of both sides, linear or logarithmic, in the page's colours."""
+"""Loss curves as SVG text: raw and smoothed lines, linear or logarithmic, in the page's colours, sessions marked."""
 
 from __future__ import annotations
 
+import html
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-from backend.storage.loss_history import LossCurve
 from ui_tabs.job_panel import empty_html
 
 WIDTH, HEIGHT = 760, 260
 LEFT, RIGHT, TOP, BOTTOM = 52, 10, 10, 26
 LINES_AT_MOST = 5
+MARKS_AT_MOST = 60
+LOWEST = 1e-6
+"""Smallest loss on a logarithmic axis."""
 
 Scale = Callable[[float], float]
 
 
-def loss_plot(curve: LossCurve, logarithmic: bool) -> str:
-    """SVG of a decimated loss curve.
+@dataclass(frozen=True)
+class Line:
+    """One loss over the iterations; NaN leaves a gap.
 
-    Args:
-        curve: at most some hundred points.
-        logarithmic: whether the losses stand on a logarithmic axis.
+    Attributes:
+        label: what the legend calls it.
+        style: classes of its colour: src, dst, or part-0 to part-6, with ``second`` for a dashed line.
+        raw, smooth: as many values as the plot has iterations.
     """
-    if len(curve.iteration) < 2:
+
+    label: str
+    style: str
+    raw: Sequence[float]
+    smooth: Sequence[float]
+
+    @property
+    def newest(self) -> float:
+        """The newest smoothed value; NaN when the line is not there at the end."""
+        return self.smooth[-1]
+
+
+@dataclass(frozen=True)
+class Plot:
+    """What is drawn.
+
+    Attributes:
+        iterations: ascending, at most some hundred.
+        lines: at least one.
+        count: iterations in the range before decimation.
+        sessions: (iteration, words) at which a run began.
+    """
+
+    iterations: Sequence[float]
+    lines: Sequence[Line]
+    count: int
+    sessions: Sequence[tuple[int, str]] = ()
+
+
+def loss_plot(plot: Plot, logarithmic: bool) -> str:
+    """SVG of decimated loss curves; ``logarithmic`` puts the losses on a logarithmic axis."""
+    values = [value for line in plot.lines for value in line.raw if math.isfinite(value)]
+    if len(plot.iterations) < 2 or not values:
         return empty_html("The loss of both sides appears here after the first iterations.")
-    lowest = float(min(curve.src.min(), curve.dst.min()))
-    highest = float(max(curve.src.max(), curve.dst.max()))
-    low, high = _limits(lowest, highest, logarithmic)
-    first, last = float(curve.iteration[0]), float(curve.iteration[-1])
+    if logarithmic:
+        values = [value for value in values if value > LOWEST] or [LOWEST]
+    low, high = _limits(min(values), max(values), logarithmic)
+    first, last = plot.iterations[0], plot.iterations[-1]
 
     def x(iteration: float) -> float:
         return LEFT + (iteration - first) / max(1.0, last - first) * (WIDTH - LEFT - RIGHT)
@@ -37,28 +75,31 @@ def loss_plot(curve: LossCurve, logarithmic: bool) -> str:
         share = math.log(at / low) / math.log(high / low) if logarithmic else (at - low) / (high - low)
         return HEIGHT - BOTTOM - min(1.0, share) * (HEIGHT - TOP - BOTTOM)
 
-    iterations = [float(i) for i in curve.iteration]
-    parts = [_loss_axis(_ticks(low, high, logarithmic), y), _iteration_axis(first, last, x)]
-    for side, raw, smooth in (("src", curve.src, curve.src_smooth), ("dst", curve.dst, curve.dst_smooth)):
-        parts.append(_line(side, "raw", iterations, raw.tolist(), (x, y)))
-        parts.append(_line(side, "smooth", iterations, smooth.tolist(), (x, y)))
-    words = (
-        f"Loss of {curve.count:,} iterations up to {last:,.0f}; "
-        f"src {curve.src_smooth[-1]:.4f}, dst {curve.dst_smooth[-1]:.4f}"
+    marks = [mark for mark in plot.sessions if first < mark[0] < last][-MARKS_AT_MOST:]
+    parts = [_loss_axis(_ticks(low, high, logarithmic), y), _iteration_axis(first, last, x), _sessions(marks, x)]
+    for line in plot.lines:
+        parts.append(_line(f"{line.style} raw", plot.iterations, line.raw, (x, y)))
+        parts.append(_line(f"{line.style} smooth", plot.iterations, line.smooth, (x, y)))
+    return _figure(plot, "".join(parts), bool(marks))
+
+
+def _figure(plot: Plot, drawn: str, marked: bool) -> str:
+    newest = [(line, "off" if math.isnan(line.newest) else f"{line.newest:.4f}") for line in plot.lines]
+    told = ", ".join(f"{line.label} {value}" for line, value in newest)
+    words = html.escape(f"Loss of {plot.count:,} iterations up to {plot.iterations[-1]:,.0f}; {told}")
+    legend = "".join(
+        f'<span class="lk-key lk-key-{line.style}">{html.escape(line.label)} {value}</span>' for line, value in newest
     )
+    rest = "thin: loss, thick: smoothed, over iterations" + ("; dashed: a new session" if marked else "")
     return (
-        f'<figure class="lk-plot"><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{words}">'
-        f"{''.join(parts)}</svg><figcaption>"
-        f'<span class="lk-side-src">src {curve.src_smooth[-1]:.4f}</span>'
-        f'<span class="lk-side-dst">dst {curve.dst_smooth[-1]:.4f}</span>'
-        "<span>thin: loss, thick: smoothed, over iterations</span></figcaption></figure>"
+        f'<figure class="lk-plot"><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{words}">{drawn}</svg>'
+        f"<figcaption>{legend}<span>{rest}</span></figcaption></figure>"
     )
 
 
 def _limits(lowest: float, highest: float, logarithmic: bool) -> tuple[float, float]:
     if logarithmic:
-        low = max(lowest, 1e-6) * 0.93
-        return low, max(highest * 1.07, low * 1.5)
+        return lowest * 0.93, max(highest * 1.07, lowest * 1.5)
     return 0.0, max(highest * 1.05, 1e-6)
 
 
@@ -95,9 +136,25 @@ def _iteration_axis(first: float, last: float, x: Scale) -> str:
     )
 
 
-def _line(
-    side: str, kind: str, iterations: Sequence[float], losses: Sequence[float], scales: tuple[Scale, Scale]
-) -> str:
+def _sessions(marks: Sequence[tuple[int, str]], x: Scale) -> str:
+    return "".join(
+        f'<line class="session" x1="{x(at):.1f}" x2="{x(at):.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}">'
+        f"<title>{html.escape(words)}</title></line>"
+        for at, words in marks
+    )
+
+
+def _line(style: str, iterations: Sequence[float], losses: Sequence[float], scales: tuple[Scale, Scale]) -> str:
+    """Polylines of one line, one for each stretch without gaps; a single point is drawn as a dot."""
     x, y = scales
-    points = " ".join(f"{x(i):.1f},{y(loss):.1f}" for i, loss in zip(iterations, losses, strict=True))
-    return f'<polyline class="{side} {kind}" points="{points}"/>'
+    stretches: list[list[str]] = [[]]
+    for iteration, loss in zip(iterations, losses, strict=True):
+        if math.isfinite(loss):
+            stretches[-1].append(f"{x(iteration):.1f},{y(loss):.1f}")
+        elif stretches[-1]:
+            stretches.append([])
+    return "".join(
+        f'<polyline class="{style}" points="{" ".join(points if len(points) > 1 else points * 2)}"/>'
+        for points in stretches
+        if points
+    )

@@ -20,8 +20,7 @@ from ui_tabs.job_words import (
     again_word,
     foreign_jobs,
     job_title,
-    lane_of_record,
-    lane_word,
+    places_word,
     result_words,
     settings_of,
     went_on_as,
@@ -157,7 +156,7 @@ class QueueTab:
         return int(saves[-1].get("iteration") or 0) if saves else 0
 
     def _place(self, job: JobRecord) -> str:
-        return lane_word(lane_of_record(job, self._best()), self.page.manager.devices())
+        return places_word(job, self._best(), self.page.manager.devices())
 
     def _best(self) -> str | None:
         devices = self.page.manager.devices()

@@ -7,89 +7,78 @@ from typing import Any
 
 import gradio as gr
 
-from backend.core.errors import BadInputError
-from backend.core.jobs import JobState
-from backend.core.settings import SaehdSettings, Settings, TrainSettings
+from backend.core.errors import BadInputError, LookalikeError
+from backend.core.settings import TRAIN_SETTINGS, Settings, TrainSettings
 from backend.jobs.command import command_line
-from backend.jobs.store import JobRecord
 from backend.storage.model_folder import ModelFolder, ModelInfo
-from ui_tabs.context import PageContext, TabHandles, Updates, View
-from ui_tabs.form import SettingsForm
+from ui_tabs.context import OPEN_STATES, PageContext, TabHandles, Updates, View
 from ui_tabs.job_panel import JobPanel, command_html
-from ui_tabs.train_view import TrainView, model_card
+from ui_tabs.train_forms import TrainForms
+from ui_tabs.train_live import LiveSettings
+from ui_tabs.train_models import ModelCare
+from ui_tabs.train_report import ModelReport
+from ui_tabs.train_view import TrainView
+from ui_tabs.train_words import model_card
 
 NEW = ""
-DEFAULT_PRESET = "Default"
 FROZEN_REASON = "Grey settings were fixed when this model was created. For others, make a new model."
 
 
 class TrainTab:
-    """Left: model, settings, start and stop. Right: what the model has learned so far, see TrainView."""
+    """Left: model, settings, start and stop, care of the model. Right: what it has learned, and how good it is."""
 
     def __init__(self, page: PageContext) -> None:
         self.page = page
         with page.tab("train") as self.tab, gr.Row(elem_classes="lk-split"):
             with gr.Column(scale=2, min_width=330, elem_classes="lk-card"):
-                self.pick = gr.Dropdown(
-                    [("New model", NEW)],
-                    value=NEW,
-                    label="Model",
-                    info="Make a new one, or go on with one that exists.",
-                    elem_id="train-pick",
-                    filterable=False,
-                )
-                self.preset = gr.Dropdown(
-                    [DEFAULT_PRESET, *SaehdSettings.PRESETS],
-                    value=DEFAULT_PRESET,
-                    label="Preset",
-                    info="Fills the settings below.",
-                    elem_id="train-preset",
-                    filterable=False,
-                )
-                self.card = gr.HTML("", elem_id="train-card")
-                self.form = SettingsForm(
-                    SaehdSettings, "train", "train", exclude=("model_class",), choices={"device": page.device_choices()}
-                )
-                with gr.Row(elem_classes="lk-buttons"):
-                    self.start = gr.Button("Start", variant="primary", elem_id="train-start")
-                    self.save = gr.Button("Save now", elem_id="train-save", visible=False)
-                self.panel = JobPanel(
-                    page,
-                    "train",
-                    ("train",),
-                    "Progress appears here once a training was started. Stopping saves first.",
-                )
-                with gr.Accordion("Command line of this run", open=False, elem_classes="lk-more"):
-                    self.command = gr.HTML("", elem_id="train-command")
+                self._build_left()
             with gr.Column(scale=3, min_width=330):
                 self.result = TrainView(page, self.shown_model, self.panel.record)
+                self.report = ModelReport(page, self.shown_model)
         self._wire()
+
+    def _build_left(self) -> None:
+        page = self.page
+        self.pick = gr.Dropdown(
+            [("New model", NEW)],
+            value=NEW,
+            label="Model",
+            info="Make a new one, or go on with one that exists.",
+            elem_id="train-pick",
+            filterable=False,
+        )
+        self.forms = TrainForms(page)
+        with gr.Row(elem_classes="lk-buttons"):
+            self.start = gr.Button("Start", variant="primary", elem_id="train-start")
+            self.live = LiveSettings(page, self._record)
+            self.save = gr.Button("Save now", elem_id="train-save", visible=False)
+        self.live.note.render()
+        self.describe = gr.Button("Describe this network", size="sm", elem_id="train-describe", elem_classes="lk-quiet")
+        self.panel = JobPanel(
+            page, "train", ("train",), "Progress appears here once a training was started. Stopping saves first."
+        )
+        with gr.Accordion("Command line of this run", open=False, elem_classes="lk-more"):
+            self.command = gr.HTML("", elem_id="train-command")
+        self.care = ModelCare(page, self._picked, self._record)
 
     @property
     def handles(self) -> TabHandles:
         """What the page needs of this tab."""
-        outputs = [
-            self.pick,
-            self.preset,
-            self.card,
-            self.save,
-            self.command,
-            *self.form.outputs,
-            *self.panel.outputs,
-            *self.result.outputs,
-        ]
+        own = [self.pick, self.forms.card, self.save, self.command]
+        groups = (part.outputs for part in (self.forms, self.live, self.panel, self.care, self.result, self.report))
+        outputs = [*own, *(component for group in groups for component in group)]
         return TabHandles("train", self.tab, outputs, self.tick, self.fill)
 
     def tick(self, view: View) -> Updates:
-        """What changed: job, buttons, model list, curve, previews."""
+        """What changed: job, buttons, model list, curve, previews, reports."""
         shown = self.panel.tick(view)
-        record = self.panel.record(view)
-        running = record is not None and record.status.state is JobState.RUNNING
+        running = self.live.running(view) is not None
         if view.changed("train.save", running):
             shown[self.save] = gr.update(visible=running)
         shown.update(self._tick_models(view))
-        shown.update(self.form.offer(view, "device", self.page.device_choices()))
-        return {**shown, **self.result.tick(view)}
+        for part in (self.forms.offer, self.live.tick, self.care.tick, self.result.tick, self.report.tick):
+            shown.update(part(view))
+        return shown
 
     def fill(self, view: View) -> Updates:
         """Form and choices of the open project: the model of the newest training, else a new one."""
@@ -97,9 +86,15 @@ class TrainTab:
         names = self._models(view)
         wanted = str(record.request.settings.get("model", NEW)) if record else NEW
         view.local["train.pick"] = wanted if wanted in names else NEW
-        shown = {**self._pick_updates(view), **self.result.fill(view)}
-        asked = self.page.last_settings(view, "train", SaehdSettings, {"model": wanted})
-        return shown if asked is None or self._picked(view) else {**shown, **self.form.updates(asked)}
+        shown = {**self._pick_updates(view), **self.result.fill(view), **self.care.fill(view)}
+        if self._picked(view) or record is None:
+            return shown
+        try:
+            family = TRAIN_SETTINGS[str(record.request.settings.get("model_class", ""))]
+            asked = family.model_validate(self.live.told(record))
+        except (KeyError, ValueError):
+            return shown
+        return {**shown, **self.forms.show(view, asked, "", NEW)}
 
     def shown_model(self, view: View) -> ModelFolder | None:
         """The model on the right: the one that trains, else the chosen one."""
@@ -113,22 +108,25 @@ class TrainTab:
 
     def _wire(self) -> None:
         page = self.page
+        everything = {*self.forms.inputs, page.view}
+        errors = [form.error for form in self.forms.forms.values()]
         self.panel.attach_start(self.start, self._missing)
-        self.form.wire(
-            page,
-            fixed=lambda view: {"model_class": "saehd"},
-            baseline=self._baseline,
-            command=(self.command, self._command_html),
-            fault=self._fault,
-        )
-        page.act(self.start.click, self._begin, {*self.form.inputs, page.view}, [self.form.error])
+        for form in self.forms.forms.values():
+            form.show_also(self.live.outputs, self._checked)
+            form.wire(page, baseline=self._baseline, command=(self.command, self._command_html), fault=self._fault)
+        page.act(self.start.click, self._begin, everything, errors)
+        page.act(self.live.button.click, self._apply, everything, errors)
         page.act(self.save.click, self._save_now, page.view, None)
-        page.act(self.pick.input, self._choose, [page.view, self.pick], self._picking)
-        page.act(self.preset.input, self._apply_preset, self.preset, self.form.outputs)
+        picking = [self.pick, self.forms.card, *self.forms.outputs]
+        page.act(self.pick.input, self._choose, [page.view, self.pick], picking)
+        page.act(self.forms.family.input, self.forms.switch, [page.view, self.forms.family], self.forms.outputs)
+        filled = [page.view, self.forms.preset]
+        page.act(self.forms.preset.input, self.forms.apply_preset, filled, self.forms.outputs)
+        page.act(self.describe.click, self._describe, everything, errors)
+        self.care.when_moved(self._moved, picking)
 
-    @property
-    def _picking(self) -> list[Any]:
-        return [self.pick, self.preset, self.card, *self.form.outputs]
+    def _record(self, view: View) -> Any:
+        return self.panel.record(view)
 
     # -- models
 
@@ -144,34 +142,51 @@ class TrainTab:
         return ModelFolder(project.model_dir(name)).info() if project and name else None
 
     def _baseline(self, view: View) -> tuple[Settings, str]:
+        """What the form shows: a new model's defaults; else the settings of the training that runs, or ran last."""
         info = self._info(view)
-        return (self.form.defaults(), "") if info is None else (info.train_settings(), FROZEN_REASON)
+        if info is None:
+            return self.forms.of(view).defaults(), ""
+        record = self.panel.record(view)
+        if record is not None and record.status.state in OPEN_STATES:
+            settings = self.live.told(record)
+            if settings.get("model") == self._picked(view):
+                info = info.model_copy(update={"settings": {**info.settings, **settings}})
+        return info.train_settings(), FROZEN_REASON
+
+    def _choices(self, view: View) -> list[tuple[str, str]]:
+        return [("New model", NEW), *((name, name) for name in self._models(view))]
 
     def _pick_updates(self, view: View) -> Updates:
-        names, picked = self._models(view), self._picked(view)
-        view.changed("train.models", tuple(names))
-        choices = [("New model", NEW), *((name, name) for name in names)]
+        picked, choices = self._picked(view), self._choices(view)
+        view.changed("train.models", tuple(choices))
+        try:
+            shown = self.forms.show(view, *self._baseline(view), picked)
+        except LookalikeError as error:
+            gr.Warning(str(error), duration=12)
+            shown = {}
         return {
             self.pick: gr.update(choices=choices, value=picked),
-            self.preset: gr.update(visible=not picked, value=DEFAULT_PRESET),
-            self.card: self._card_html(view),
-            **self.form.updates(*self._baseline(view)),
+            self.forms.card: self._card_html(view),
+            **shown,
         }
 
     def _tick_models(self, view: View) -> Updates:
-        names = self._models(view)
+        choices = self._choices(view)
+        names = [name for _, name in choices]
         record = self.panel.record(view)
         trained = str(record.request.settings.get("model", NEW)) if record else NEW
-        if not self._picked(view) and trained in names and view.local.pop("train.began", None) == trained:
+        if not self._picked(view) and trained in names[1:] and view.local.pop("train.began", None) == trained:
             view.local["train.pick"] = trained
             return self._pick_updates(view)
+        if self._picked(view) not in names:
+            view.local["train.pick"] = NEW
+            return self._pick_updates(view)
         shown: Updates = {}
-        if view.changed("train.models", tuple(names)):
-            choices = [("New model", NEW), *((name, name) for name in names)]
+        if view.changed("train.models", tuple(choices)):
             shown[self.pick] = gr.update(choices=choices, value=self._picked(view))
         card = self._card_html(view)
         if view.changed("train.card", card):
-            shown[self.card] = card
+            shown[self.forms.card] = card
         return shown
 
     def _card_html(self, view: View) -> str:
@@ -182,11 +197,9 @@ class TrainTab:
         view.local["train.pick"] = name or NEW
         return self._pick_updates(view)
 
-    def _apply_preset(self, preset: str) -> Updates:
-        values: Mapping[str, Any] = SaehdSettings.PRESETS.get(preset, {})
-        shown = self.form.updates(SaehdSettings.model_validate(dict(values)))
-        kept = [self.form.widgets[name] for name in ("model", "device") if name not in values]
-        return {component: update for component, update in shown.items() if component not in kept}
+    def _moved(self, view: View) -> Updates:
+        """Another model was chosen, or the chosen one has another name."""
+        return self._pick_updates(view)
 
     # -- jobs
 
@@ -194,9 +207,16 @@ class TrainTab:
         project = self.page.project(view)
         if project is None:
             return "No project is open."
+        checked = view.local.get("train.checked")
+        if isinstance(checked, TrainSettings) and checked.synthetic:
+            return ""
         sides = {"src": "source", "dst": "destination"}
         lacking = [word for side, word in sides.items() if getattr(project.status(), side).faces == 0]
         return f"No faces of the {' and the '.join(lacking)} yet. Find them in the Extract tab." if lacking else ""
+
+    def _checked(self, view: View, settings: Settings) -> Updates:
+        assert isinstance(settings, TrainSettings)
+        return self.live.checked(view, settings) if settings.model_class == self.forms.chosen(view) else {}
 
     def _fault(self, view: View, settings: Settings) -> str:
         info = self._info(view)
@@ -211,8 +231,7 @@ class TrainTab:
     def _begin(self, values: Mapping[Any, Any]) -> Updates:
         view: View = values[self.page.view]
         self.panel.require_free(view)
-        settings = self.form.read(values, model_class="saehd")
-        assert isinstance(settings, TrainSettings)
+        settings = self.forms.read(view, values)
         fault = self._fault(view, settings)
         if fault:
             raise BadInputError(fault)
@@ -224,10 +243,20 @@ class TrainTab:
                 )
             view.local["train.began"] = settings.model
         self.page.submit(view, "train", settings)
-        return {self.form.error: ""}
+        return {self.forms.of(view).error: ""}
+
+    def _apply(self, values: Mapping[Any, Any]) -> Updates:
+        view: View = values[self.page.view]
+        self.live.apply(view, self.forms.read(view, values))
+        return {self.forms.of(view).error: ""}
+
+    def _describe(self, values: Mapping[Any, Any]) -> Updates:
+        view: View = values[self.page.view]
+        self.report.describe(view, self.forms.read(view, values))
+        return {self.forms.of(view).error: ""}
 
     def _save_now(self, view: View) -> None:
-        record: JobRecord | None = self.panel.record(view)
+        record = self.live.running(view)
         if record is not None:
             self.page.manager.request(view.project, record.id, "save")
 

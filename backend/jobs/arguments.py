@@ -8,6 +8,7 @@ import io
 import json
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
@@ -170,7 +171,7 @@ def _setting_fields(kind: type[Settings], base: Settings) -> list[tuple[str, Any
     fields: list[tuple[str, Any, Any]] = []
     for name, info in kind.model_fields.items():
         shown = Annotated[info.annotation, tyro.conf.arg(help=info.description)]
-        fields.append((name, shown, dataclasses.field(default=getattr(base, name))))
+        fields.append((name, shown, dataclasses.field(default_factory=partial(getattr, base, name))))
     return fields
 
 

@@ -9,23 +9,27 @@ import logging
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
 
 from backend.core.errors import BadInputError, LookalikeError
 from backend.core.jobs import JobState
-from backend.core.settings import Settings, settings_class
+from backend.core.settings import Settings, is_live, settings_class
 from backend.devices import Device, list_devices, resolve_device
+from backend.jobs.events import json_safe
 from backend.jobs.launch import Launch, is_alive, launch_worker, mark_started, terminate
 from backend.jobs.lock import FileLock
-from backend.jobs.scheduler import BEST, lane_of, next_to_start
-from backend.jobs.store import STOP_FILE, JobRecord, JobStore, last_words, update_status
+from backend.jobs.scheduler import BEST, lane_of, next_to_start, places
+from backend.jobs.store import STOP_FILE, JobRecord, JobStore, add_changes, last_words, one_line, update_status
 from backend.storage.atomic import require_free_disk
 from backend.storage.weights import default_folder
 from backend.storage.workspace import Project, Workspace
 
-REQUESTS = frozenset({"save"})
+REQUESTS = frozenset({"save", "backup"})
 
 _LOG = logging.getLogger(__name__)
 _ACTIVE = frozenset({JobState.RUNNING, JobState.STOPPING})
@@ -126,7 +130,7 @@ class JobManager:
             BadInputError: the project does not exist or the settings are another stage's.
         """
         store = self.store(project)
-        if not isinstance(settings, settings_class(stage)):
+        if not isinstance(settings, settings_class(stage, str(getattr(settings, "model_class", "saehd")))):
             raise BadInputError(f"{type(settings).__name__} are not the settings of the stage '{stage}'.")
         require_free_disk(store.project.path)
         lane = lane_of(stage, settings.model_dump(mode="json"), self._best_device() or BEST)
@@ -175,13 +179,34 @@ class JobManager:
                 store.update(ids[moved], expect={JobState.QUEUED}, order=order)
 
     def request(self, project: Project | str, job_id: str, name: str) -> None:
-        """Hand a wish to a running job; "save" makes training save now."""
+        """Hand a wish to a running job; "save" and "backup" make training save now."""
         store = self.store(project)
         if name not in REQUESTS:
             raise BadInputError(f"A job does not know the wish '{name}'.")
         if store.status(job_id).state not in _ACTIVE:
             raise BadInputError("The job is not running.")
         (store.path(job_id) / name).touch()
+
+    def change(self, project: Project | str, job_id: str, changes: Mapping[str, Any]) -> None:
+        """Hand changed settings to a running job, which takes them over between two iterations.
+
+        Raises:
+            BadInputError: the job is not running, a setting cannot change while it runs, or a value does not fit.
+        """
+        store = self.store(project)
+        record = store.record(job_id)
+        if record.status.state is not JobState.RUNNING:
+            raise BadInputError("The job is not running.")
+        request = record.request
+        kind = settings_class(request.stage, str(request.settings.get("model_class", "saehd")))
+        fixed = [name for name in changes if name not in kind.model_fields or not is_live(kind.model_fields[name])]
+        if fixed:
+            raise BadInputError(f"This cannot change while a job runs: {', '.join(fixed)}.", "Stop it first.")
+        try:
+            kind.model_validate({**request.settings, **changes})
+        except ValidationError as error:
+            raise BadInputError(f"The changed settings cannot be used: {one_line(error)}.") from error
+        add_changes(record.path, json_safe(changes))
 
     def jobs(self, project: Project | str) -> list[JobRecord]:
         """All jobs of a project, newest first."""
@@ -205,7 +230,7 @@ class JobManager:
         for record in self._open_jobs():
             self._tidy(record)
         open_jobs = self._open_jobs()
-        if self._devices is None and any(record.request.lane == BEST for record in open_jobs):
+        if self._devices is None and any(places(record.request.lane, None) is None for record in open_jobs):
             self.refresh_devices()
         for record in next_to_start(open_jobs, self._best_device()):
             self._start_job(record)

@@ -7,16 +7,18 @@ from types import MappingProxyType
 from typing import Any
 
 from backend.core.jobs import JobRequest, JobState
+from backend.devices import ALL, BEST, split_names
 from backend.jobs.store import JobRecord
 
 IO_LANE = "io"
-BEST = "best"
+CPU_LANE = "cpu"
 
 _READS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "extract-frames": ("{side} video",),
         "extract-faces": ("{side} frames",),
         "train": ("src faces", "dst faces"),
+        "evaluate": ("src faces", "dst faces", "model {model}"),
         "merge": ("dst frames", "dst faces", "model {model}"),
         "export": ("dst video", "dst frames", "merged"),
     }
@@ -29,15 +31,16 @@ _WRITES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "extract-faces": ("{side} faces",),
         "sort": ("{side} faces",),
         "train": ("model {model}",),
+        "model": ("model {model}", "model {name}"),
         "merge": ("merged",),
         "export": ("result {name}",),
     }
 )
-_COMPUTES = frozenset({"extract-faces", "train", "merge"})
+_COMPUTES = frozenset({"extract-faces", "train", "evaluate", "merge"})
 
 
 def lane_of(stage: str, settings: Mapping[str, Any], best_device: str = BEST) -> str:
-    """What a job occupies: "io", or the name of its device.
+    """What a job occupies: "io", the name of its device, or several names with commas between them.
 
     Args:
         settings: the stage's settings as JSON.
@@ -45,8 +48,29 @@ def lane_of(stage: str, settings: Mapping[str, Any], best_device: str = BEST) ->
     """
     if stage not in _COMPUTES:
         return IO_LANE
-    device = str(settings.get("device", BEST))
-    return best_device if device == BEST else device
+    names = split_names(str(settings.get("device", BEST)))
+    if best_device != BEST:
+        names = [_definite(name, best_device) for name in names]
+    return ",".join(dict.fromkeys(names)) or best_device
+
+
+def places(lane: str, best_device: str | None) -> frozenset[str] | None:
+    """The devices of a lane, one by one; None while it is not known which they are.
+
+    Args:
+        lane: see lane_of().
+        best_device: what "best" means here, None while it is not known.
+    """
+    names = frozenset(split_names(lane))
+    if best_device is None:
+        return None if names & {BEST, ALL} else names
+    return frozenset(_definite(name, best_device) for name in names)
+
+
+def collide(one: frozenset[str], other: frozenset[str]) -> bool:
+    """Whether two jobs would meet on a device. "all" stands for every accelerator."""
+    either, none = one | other, {IO_LANE, CPU_LANE}
+    return bool(one & other) or (ALL in either and bool(one - none) and bool(other - none))
 
 
 def reads(request: JobRequest) -> frozenset[str]:
@@ -74,33 +98,37 @@ def must_wait(later: JobRequest, earlier: JobRequest) -> bool:
 
 
 def next_to_start(records: Iterable[JobRecord], best_device: str | None) -> list[JobRecord]:
-    """The queued jobs that may start now, in order; at most one per lane.
+    """The queued jobs that may start now, in order; at most one per device.
+
+    A job that waits for several devices is not overtaken by those that need only one of them.
 
     Args:
         records: all jobs of all projects that have not ended.
-        best_device: what "best" means here, None while it is not known; jobs for it then wait.
+        best_device: what "best" means here, None while it is not known; jobs for it, or for all, then wait.
     """
     open_jobs = sorted(records, key=lambda record: (record.status.order, record.request.created))
     running = [r for r in open_jobs if r.status.state is not JobState.QUEUED]
-    busy = {_lane(record, best_device) for record in running}
+    busy = [taken for r in running if (taken := places(r.request.lane, best_device)) is not None]
     waiting: list[JobRecord] = []
     chosen: list[JobRecord] = []
     for record in open_jobs:
         if record.status.state is not JobState.QUEUED or record.request.foreground:
             continue
-        lane = _lane(record, best_device)
+        needed = places(record.request.lane, best_device)
         ahead: Sequence[JobRecord] = [*running, *chosen, *waiting]
-        free = lane is not None and lane not in busy
-        if free and not any(must_wait(record.request, other.request) for other in ahead):
-            chosen.append(record)
-            busy.add(lane)
-        else:
+        if needed is None or any(must_wait(record.request, other.request) for other in ahead):
             waiting.append(record)
+        else:
+            (waiting if any(collide(needed, taken) for taken in busy) else chosen).append(record)
+            busy.append(needed)
     return chosen
 
 
-def _lane(record: JobRecord, best_device: str | None) -> str | None:
-    return best_device if record.request.lane == BEST else record.request.lane
+def _definite(name: str, best_device: str) -> str:
+    """A device's name with what "best" and "all" mean where they mean only one."""
+    if name == BEST or (name == ALL and best_device == CPU_LANE):
+        return best_device
+    return name
 
 
 def _named(table: Mapping[str, tuple[str, ...]], request: JobRequest) -> frozenset[str]:

@@ -5,7 +5,8 @@ jobs/<id>/request.json   what to do; never changes
           events.jsonl   what the worker reported
           log.txt        everything the worker printed
           previews/      pictures the worker made
-          stop, save     wishes to the running worker; empty files
+          stop, save     wishes to the running worker; empty files, further ones named in manager.REQUESTS
+          changes.json   settings to change while it runs; gone once the worker has taken them
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,9 @@ from backend.storage.workspace import Project
 _ID = re.compile(r"\d{8}-\d{6}-[a-z-]{1,32}-[0-9a-f]{4}")
 STOP_FILE = "stop"
 """Empty file in a job's folder: the wish that it saves and ends."""
+
+CHANGES_FILE = "changes.json"
+"""Settings in a job's folder that the running worker is asked to take over."""
 
 _LOG_BLOCK = 64 << 10
 
@@ -194,6 +198,23 @@ def update_status(job_dir: Path, *, expect: Collection[JobState] | None = None, 
     return status
 
 
+def add_changes(job_dir: Path, changes: Mapping[str, Any]) -> None:
+    """Leave settings for the running worker; those it has not taken yet stay, newer values win."""
+    with locked(job_dir / "state.lock"):
+        write_json(job_dir / CHANGES_FILE, {**_read_changes(job_dir / CHANGES_FILE), **changes})
+
+
+def take_changes(job_dir: Path) -> dict[str, Any]:
+    """The settings left since the last call, {} when there are none; the file goes. Cheap enough for every step."""
+    file = job_dir / CHANGES_FILE
+    if not file.exists():
+        return {}
+    with locked(job_dir / "state.lock"):
+        changes = _read_changes(file)
+        file.unlink(missing_ok=True)
+    return changes
+
+
 def tail(path: Path, lines: int) -> str:
     """The last lines of a text file, read from its end; empty when it does not exist."""
     try:
@@ -225,6 +246,14 @@ def one_line(error: Exception) -> str:
 
 def _fault(kind: str, message: str) -> str:
     return "There is no such setting" if kind == "extra_forbidden" else message.removeprefix("Value error, ")
+
+
+def _read_changes(file: Path) -> dict[str, Any]:
+    try:
+        found = read_json(file)
+    except (OSError, LookalikeError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _new_id(stage: str, now: float) -> str:

@@ -26,7 +26,7 @@ from backend.core.jobs import EventKind, JobRequest, JobState
 from backend.core.settings import Settings, settings_class
 from backend.jobs.events import EventWriter, json_safe
 from backend.jobs.launch import start_time
-from backend.jobs.store import STOP_FILE, one_line, read_request, update_status
+from backend.jobs.store import STOP_FILE, one_line, read_request, take_changes, update_status
 from backend.pipeline.context import StageContext
 from backend.pipeline.stages import STAGES, load_stage
 from backend.storage.workspace import Project
@@ -127,6 +127,10 @@ class Wishes:
             return False
         return True
 
+    def take_changes(self) -> dict[str, Any]:
+        """Settings the user changed since the last call, {} when none."""
+        return take_changes(self._job_dir)
+
 
 def run_job(job_dir: Path, stages: Mapping[str, str] = STAGES, wishes: Wishes | None = None) -> JobState:
     """Run the job of a folder to its end and return its final state.
@@ -196,6 +200,7 @@ def _guarded(job_dir: Path, stages: Mapping[str, str], wishes: Wishes, reporter:
             emit=reporter.emit,
             stop_requested=wishes.stop_requested,
             take_request=wishes.take,
+            take_changes=wishes.take_changes,
         )
         _say(f"info: {request.stage} of project {project.name} begins")
         return Outcome(JobState.DONE, result=json_safe(load_stage(request.stage, stages)(settings, context) or {}))

@@ -117,3 +117,28 @@ def estimate_pose(landmarks_aligned_68x2: npt.ArrayLike, size: int) -> tuple[flo
         angles = np.array([np.arctan2(r[2, 1], r[2, 2]), np.arctan2(-r[2, 0], sine), np.arctan2(r[1, 0], r[0, 0])])
     pitch, yaw, roll = np.clip(angles, -np.pi / 2, np.pi / 2)
     return -float(pitch), float(yaw), float(roll)
+
+
+def head_rotation(landmarks_68x2: npt.ArrayLike, size: int) -> npt.NDArray[np.float64] | None:
+    """Rotation of a head in front of the camera, for comparing poses.
+
+    The camera and the points are those of estimate_pose(), whose iterative solver may also find the head behind the
+    camera; this one (SQPnP: Terzakis and Lourakis, "A consistently fast and globally optimal solution to the
+    perspective-n-point problem", 2020) does not.
+
+    Args:
+        landmarks_68x2: (68, 2) landmarks in pixels of a square crop.
+        size: side of the crop in pixels.
+
+    Returns:
+        (3, 3) float64, generic head -> camera; None when no pose can be found.
+    """
+    points = np.ascontiguousarray(np.asarray(landmarks_68x2, dtype=np.float64)[_POSE_INDEXES])
+    camera = np.array([[size, 0, size / 2], [0, size, size / 2], [0, 0, 1]], dtype=np.float64)
+    try:
+        found, rotation, _ = cv2.solvePnP(
+            LANDMARKS_3D[_POSE_INDEXES], points, camera, np.zeros((4, 1)), flags=cv2.SOLVEPNP_SQPNP
+        )
+    except cv2.error:
+        return None
+    return np.asarray(cv2.Rodrigues(rotation)[0]) if found and np.isfinite(rotation).all() else None

@@ -28,6 +28,7 @@ class StageContext:
         emit: appends one event, see backend.core.jobs.Event for kinds and data.
         stop_requested: True once the user asked to stop.
         take_request: ``take_request("save")`` is True once for every time the user asked for it.
+        take_changes: settings the user changed since the last call, by name; they are checked by whoever applies them.
     """
 
     project: Project
@@ -35,6 +36,7 @@ class StageContext:
     emit: Emit
     stop_requested: Callable[[], bool] = lambda: False
     take_request: Callable[[str], bool] = lambda name: False
+    take_changes: Callable[[], dict[str, Any]] = dict
     _progress_at: float = field(default=0.0, init=False)
 
     def check_stop(self) -> None:
@@ -54,6 +56,10 @@ class StageContext:
         """One sentence for the job's log; level is info, warning or error."""
         self.emit("log", {"level": level, "message": message})
 
-    def milestone(self, what: str, message: str, iteration: int = 0) -> None:
-        """Something the user wants to see in the list of events: saved, resumed, rolled back."""
-        self.emit("milestone", {"what": what, "message": message, "iteration": iteration})
+    def milestone(self, what: str, message: str, iteration: int = 0, **facts: Any) -> None:
+        """Something the user wants to see in the list of events: saved, resumed, rolled back.
+
+        Args:
+            facts: further data, for example ``settings`` as they are after a change.
+        """
+        self.emit("milestone", {"what": what, "message": message, "iteration": iteration, **facts})

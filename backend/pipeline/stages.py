@@ -21,8 +21,12 @@ STAGES: Mapping[str, str] = MappingProxyType(
         "extract-faces": "backend.pipeline.extract_faces",
         "sort": "backend.pipeline.sort",
         "train": "backend.pipeline.train",
+        "summary": "backend.pipeline.summary",
+        "evaluate": "backend.pipeline.evaluate",
         "merge": "backend.pipeline.merge",
         "export": "backend.pipeline.export",
+        "timelapse": "backend.pipeline.timelapse",
+        "model": "backend.pipeline.model_file",
     }
 )
 """A new stage adds one line here and one in backend.core.settings.STAGE_SETTINGS."""

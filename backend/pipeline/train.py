@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 import time
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,50 +11,32 @@ import torch
 from backend.core.errors import StopRequested
 from backend.core.provenance import Provenance
 from backend.core.settings import TrainSettings
-from backend.devices import torch_device
-from backend.models.base import FaceSwapModel
+from backend.devices import torch_devices
 from backend.models.registry import build_model
 from backend.pipeline.context import StageContext
-from backend.storage.checkpoint import Generation, join_optimizer, load_latest, remove_unfinished, rng_from_text
+from backend.pipeline.train_data import TrainingData, load_data
+from backend.pipeline.train_ranks import train_on_several
+from backend.storage.checkpoint import Generation, load_latest, remove_unfinished
 from backend.storage.model_folder import ModelFolder, ModelInfo, resume_settings
-from backend.training.callbacks.checkpoint import CheckpointCallback
+from backend.storage.term_history import TermHistory
+from backend.training.augment import Augmenter
+from backend.training.callbacks.backup import BackupCallback
+from backend.training.callbacks.base import Callback
+from backend.training.callbacks.checkpoint import CheckpointCallback, restore_random_state
 from backend.training.callbacks.learning_rate import LearningRateCallback
+from backend.training.callbacks.live import LiveSettingsCallback
 from backend.training.callbacks.metrics import MetricsCallback
 from backend.training.callbacks.nan_guard import NanGuardCallback
 from backend.training.callbacks.preview import ROWS, PreviewCallback
 from backend.training.callbacks.target import STOPPED, TARGET, TargetCallback
-from backend.training.dataset import CacheBudget, FaceCache, FaceShape, LoadReport, load_faces
+from backend.training.callbacks.tensorboard import TensorBoardCallback
 from backend.training.evaluate import evenly, held_out_ssim
-from backend.training.loader import BatchLoader, EpochSampler, take
+from backend.training.loader import take
 from backend.training.loop import Training, train
 from backend.training.loss_log import LossLog
-from backend.training.memory import (
-    free_bytes,
-    is_out_of_memory,
-    limit_threads,
-    require_memory,
-    short_of_memory,
-)
+from backend.training.memory import is_out_of_memory, limit_threads, require_memory, short_of_memory
+from backend.training.ranks import Ranks
 from backend.training.step import TrainStep
-
-_LISTED = 20
-
-
-@dataclass(frozen=True)
-class _Data:
-    """Both sides' faces, and which of them train and which are held out."""
-
-    src: FaceCache
-    dst: FaceCache
-    holdout_every: int
-
-    def loader(self, training: Training) -> BatchLoader:
-        """Batches from where the training stands."""
-        seed, drawn = training.settings.seed, training.drawn
-        src = EpochSampler(self.src.split(self.holdout_every)[0], 2 * seed, drawn[0])
-        dst = EpochSampler(self.dst.split(self.holdout_every)[0], 2 * seed + 1, drawn[1])
-        pin = training.step.device.type == "cuda"
-        return BatchLoader((self.src, src), (self.dst, dst), training.settings.batch_size, pin)
 
 
 def run(settings: TrainSettings, ctx: StageContext) -> dict[str, Any]:
@@ -63,7 +44,7 @@ def run(settings: TrainSettings, ctx: StageContext) -> dict[str, Any]:
 
     Returns:
         iteration, src_loss, dst_loss, the SSIM of held_out_ssim() (None without held-out faces), images_per_s, step_s,
-        peak_memory_mb, took_s, reason (why it ended).
+        peak_memory_mb, skipped, took_s, reason (why it ended).
 
     Raises:
         BadInputError: too few faces; or the model exists with other frozen settings.
@@ -76,25 +57,178 @@ def run(settings: TrainSettings, ctx: StageContext) -> dict[str, Any]:
     with folder.lock(f"job {ctx.job_dir.name}") as vanished:
         if vanished is not None:
             ctx.log(f"{vanished.name} ended without letting the model go; taken over.", "warning")
-        saved = _load(folder, ctx)
-        settings = _settings_of(saved, settings)
-        device = torch_device(settings.device)
-        limit_threads()
-        model = build_model(settings, settings.seed)
-        need = require_memory(model, settings, device)
-        try:
-            step = TrainStep(model, settings, device)
-            return _train(step, settings, folder, saved, ctx)
-        except (RuntimeError, MemoryError) as error:
-            if is_out_of_memory(error):
-                raise short_of_memory(settings, need, free_bytes(device)) from error
+        for name in remove_unfinished(folder.generations_dir):
+            ctx.log(f"Checkpoint {name} was never finished and was removed.", "warning")
+        devices = torch_devices(settings.device)
+        if len(devices) > 1:
+            return train_on_several(settings, devices, ctx)
+        return train_model(settings, devices[0], Ranks(), ctx)
+
+
+def train_model(settings: TrainSettings, device: torch.device, ranks: Ranks, ctx: StageContext) -> dict[str, Any]:
+    """One process's part of run(), in a model folder that is locked."""
+    folder = ModelFolder(ctx.project.model_dir(settings.model))
+    saved = _load(folder, ctx)
+    chosen = _settings_of(saved, settings, ranks)
+    limit_threads(ranks.count if device.type == "cpu" else 1)
+    fitting = ranks.least(require_memory(chosen, device, ranks.count).batch_size)
+    if fitting != chosen.batch_size:
+        ctx.milestone("batch", f"A batch of {chosen.batch_size} does not fit into memory; training with {fitting}.")
+        chosen = chosen.model_copy(update={"batch_size": fitting})
+    torch.manual_seed(chosen.seed)
+    model = build_model(chosen, chosen.seed)
+    own_share = {"cache_mb": max(1, chosen.cache_mb // ranks.count)}
+    data = load_data(model, chosen.model_copy(update=own_share), folder, ctx)
+    step = TrainStep(model, chosen.effective(), device, ranks)
+    run_of = _Run(folder, ctx, data)
+    training = Training(step, chosen, torch.Generator().manual_seed(chosen.seed), run_of.roll_back, ranks)
+    if saved is not None:
+        run_of.restore(training, saved)
+    if ranks.rank:
+        torch.manual_seed(chosen.seed + ranks.rank + training.iteration * ranks.count)
+    for note in step.notes:
+        ctx.log(note, "warning")
+    return run_of.train(training, saved)
+
+
+class _Run:
+    """One run of training in a model's folder."""
+
+    def __init__(self, folder: ModelFolder, ctx: StageContext, data: TrainingData) -> None:
+        self._folder = folder
+        self._ctx = ctx
+        self._data = data
+        self._losses = LossLog(folder.losses, TermHistory(folder.path / "terms.bin"))
+
+    def restore(self, training: Training, saved: Generation) -> None:
+        """Put everything where the checkpoint has it, and say what begins anew."""
+        for note in training.step.load(saved.tensors, saved.state.rest):
+            self._ctx.log(note, "warning")
+        restore_random_state(training, saved.state.rng)
+        training.iteration = saved.state.iteration
+        if saved.state.info.settings.get("pretrain") and not training.settings.pretraining:
+            self._end_pretraining(training)
+
+    def roll_back(self, training: Training) -> None:
+        """Back to the newest whole checkpoint."""
+        good = load_latest(self._folder.generations_dir)
+        if good is None:
+            return
+        at = training.iteration
+        self.restore(training, good)
+        if training.ranks.rank:
+            return
+        self._losses.drop_after(training.iteration)
+        rate = training.settings.learning_rate * training.rate_factor / 2
+        message = (
+            f"Too many steps in a row had no finite losses at iteration {at}; back to iteration {training.iteration}, "
+            f"and on with the learning rate halved to {rate:.3g}."
+        )
+        self._ctx.milestone("rolled back", message, training.iteration)
+
+    def train(self, training: Training, saved: Generation | None) -> dict[str, Any]:
+        """Train to the end and report."""
+        metrics = MetricsCallback(self._losses, self._ctx.emit)
+        checkpoint = self._checkpoint(training, saved)
+        callbacks = self._callbacks(training, metrics, checkpoint)
+        if training.ranks.rank == 0:
+            self._losses.drop_after(training.iteration)
+        augmenter = self._data.augmenter(training)
+        while not training.stop_reason:
+            failure = _out_of_memory(training, self._data, augmenter, callbacks)
+            if failure:
+                self._shrink(training, failure)
+        figures = {**metrics.summary(training), "reason": training.stop_reason}
+        self._tell_end(training, figures["iterations_done"])
+        losses = {"src_loss": checkpoint.info.src_loss, "dst_loss": checkpoint.info.dst_loss}
+        return {"iteration": training.iteration, **losses, **self._evaluate(training), **figures}
+
+    def _callbacks(
+        self, training: Training, metrics: MetricsCallback, checkpoint: CheckpointCallback
+    ) -> tuple[Callback, ...]:
+        if training.ranks.rank:
+            return (LearningRateCallback(),)
+        ctx, data = self._ctx, self._data
+        previews = [take(side, evenly(side.usable, ROWS)) for side in (data.src, data.dst)]
+        board = (TensorBoardCallback(self._folder, training.settings),) if training.settings.tensorboard else ()
+        return (
+            TargetCallback(ctx.stop_requested),
+            metrics,
+            NanGuardCallback(ctx.emit),
+            PreviewCallback(previews[0], previews[1], ctx.job_dir, self._folder, ctx.emit),
+            checkpoint,
+            BackupCallback(self._folder, ctx.emit, lambda: ctx.take_request("backup"), checkpoint.save),
+            LiveSettingsCallback(ctx.take_changes, ctx.emit),
+            *board,
+            LearningRateCallback(),
+        )
+
+    def _checkpoint(self, training: Training, saved: Generation | None) -> CheckpointCallback:
+        chosen = training.chosen
+        info = saved.state.info if saved is not None else None
+        if info is None:
+            info = ModelInfo(model_class=chosen.model_class, settings=chosen.model_dump(mode="json"))
+        ctx = self._ctx
+        return CheckpointCallback(
+            self._folder, info, self._losses, ctx.emit, _provenance(chosen, ctx), lambda: ctx.take_request("save")
+        )
+
+    def _end_pretraining(self, training: Training) -> None:
+        """Keep what was learned of faces in general, forget whose they were; iterations count anew."""
+        model = training.step.model
+        fresh = build_model(training.chosen, training.chosen.seed + 1)
+        for name in model.identity_parts():
+            model.parts()[name].load_state_dict(fresh.parts()[name].state_dict())
+        training.step.restart_average()
+        training.iteration, training.drawn = 0, (0, 0)
+        message = f"Pretraining is over: {', '.join(model.identity_parts())} begin anew, iterations count from 0."
+        self._ctx.milestone("pretrained", message, 0)
+
+    def _shrink(self, training: Training, failure: str) -> None:
+        """Go on with a smaller batch after memory ran out; MemoryShortError when that is not wanted or not possible."""
+        batch = training.chosen.batch_size
+        smaller = batch * 3 // 4
+        if not training.chosen.shrink_batch or smaller < 1 or training.ranks.count > 1:
+            raise short_of_memory(training.chosen, training.step.device, training.ranks.count)
+        training.step.forget()
+        training.chosen = training.chosen.model_copy(update={"batch_size": smaller})
+        message = f"Memory ran out with a batch of {batch} ({failure}); going on with {smaller}."
+        self._ctx.milestone("batch", message, training.iteration)
+
+    def _tell_end(self, training: Training, done: int) -> None:
+        """Say what ended the training where that needs a word; StopRequested after a stop."""
+        if training.stop_reason == STOPPED:
+            self._ctx.log(f"Stopped at iteration {training.iteration}; saved.")
+            raise StopRequested
+        if training.stop_reason == TARGET and not done:
+            target = training.settings.target_iterations
+            message = f"The model is at iteration {training.iteration} and its target is {target}; nothing was trained."
+            self._ctx.log(f"{message} Set a higher target, or 0 for none.", "warning")
+
+    def _evaluate(self, training: Training) -> dict[str, Any]:
+        """Masked SSIM on what was held out; None without. Only the first process measures."""
+        if training.ranks.rank:
+            return {}
+        src, dst = ((side, side.split(self._data.holdout_every)[1]) for side in (self._data.src, self._data.dst))
+        return held_out_ssim(training.step.shown_model, src, dst, training.step.device)
+
+
+def _out_of_memory(
+    training: Training, data: TrainingData, augmenter: Augmenter, callbacks: tuple[Callback, ...]
+) -> str:
+    """Train until the end, or until memory runs out; then the error's first line."""
+    try:
+        with data.loader(training) as loader:
+            train(training, loader, augmenter, callbacks)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
             raise
+        return (str(error).strip().splitlines() or ["memory"])[0][:200]
+    return ""
 
 
 def _load(folder: ModelFolder, ctx: StageContext) -> Generation | None:
     """The newest whole checkpoint; what was wrong with newer ones is told."""
-    for name in remove_unfinished(folder.generations_dir):
-        ctx.log(f"Checkpoint {name} was never finished and was removed.", "warning")
     saved = load_latest(folder.generations_dir)
     for bad in saved.skipped if saved else ():
         ctx.log(f"Checkpoint {bad.name} was passed over: {bad.reason}", "warning")
@@ -104,101 +238,12 @@ def _load(folder: ModelFolder, ctx: StageContext) -> Generation | None:
     return saved
 
 
-def _settings_of(saved: Generation | None, given: TrainSettings) -> TrainSettings:
+def _settings_of(saved: Generation | None, given: TrainSettings, ranks: Ranks) -> TrainSettings:
     """Settings of this run: frozen ones from the checkpoint, and a seed where none was chosen."""
     stored = saved.state.info.settings if saved else {}
     settings = resume_settings(stored, given)
     seed = settings.seed or int(stored.get("seed") or 0) or 1 + secrets.randbelow(2**31 - 1)
-    return settings.model_copy(update={"seed": seed})
-
-
-def _train(
-    step: TrainStep, settings: TrainSettings, folder: ModelFolder, saved: Generation | None, ctx: StageContext
-) -> dict[str, Any]:
-    data = _load_data(step.model, settings, folder, ctx)
-    training = Training(step, settings, torch.Generator().manual_seed(settings.seed))
-    if saved is not None:
-        _restore(training, saved)
-    if training.step.precision.note:
-        ctx.log(training.step.precision.note, "warning")
-    losses = LossLog(folder.losses)
-    losses.drop_after(training.iteration)
-    metrics = MetricsCallback(losses, ctx.emit)
-    checkpoint = CheckpointCallback(
-        folder, _info(settings, saved), losses, ctx.emit, _provenance(settings, ctx), lambda: ctx.take_request("save")
-    )
-
-    def roll_back(running: Training) -> int:
-        """Back to the newest whole checkpoint."""
-        good = load_latest(folder.generations_dir)
-        if good is not None:
-            _restore(running, good)
-            losses.drop_after(running.iteration)
-        return running.iteration
-
-    previews = [take(side, evenly(side.usable, ROWS)) for side in (data.src, data.dst)]
-    callbacks = (
-        TargetCallback(ctx.stop_requested),
-        metrics,
-        NanGuardCallback(roll_back, ctx.emit),
-        PreviewCallback(previews[0], previews[1], ctx.job_dir, folder, ctx.emit),
-        checkpoint,
-        LearningRateCallback(),
-    )
-    with data.loader(training) as loader:
-        train(training, loader, callbacks)
-    figures = {**metrics.summary(training), "reason": training.stop_reason}
-    _tell_end(training, figures["iterations_done"], ctx)
-    return {**_result(training, checkpoint.info), **_evaluate(training, data), **figures}
-
-
-def _tell_end(training: Training, done: int, ctx: StageContext) -> None:
-    """Say what ended the training where that needs a word; StopRequested after a stop."""
-    if training.stop_reason == STOPPED:
-        ctx.log(f"Stopped at iteration {training.iteration}; saved.")
-        raise StopRequested
-    if training.stop_reason == TARGET and not done:
-        target = training.settings.target_iterations
-        message = f"The model is at iteration {training.iteration} and its target is {target}; nothing was trained."
-        ctx.log(f"{message} Set a higher target, or 0 for none.", "warning")
-
-
-def _load_data(model: FaceSwapModel, settings: TrainSettings, folder: ModelFolder, ctx: StageContext) -> _Data:
-    shape = FaceShape(model.resolution, model.channels, model.face_type)
-    files = []
-    damaged = {}
-    for side in ("src", "dst"):
-        faceset = ctx.project.side(side).faceset()
-        files.append(faceset.records())
-        damaged[side] = faceset.damaged()
-        for name, reason in damaged[side][:_LISTED]:
-            ctx.log(f"{side} face {name} was left out: {reason}", "warning")
-    report = LoadReport(lambda done, total: ctx.progress(done, total, "faces", message="Loading faces"), ctx.check_stop)
-    budget = CacheBudget(settings.cache_mb << 20, folder.cache_dir)
-    src, dst = load_faces(files[0], files[1], shape, budget, report)
-    for name, cache in (("src", src), ("dst", dst)):
-        for file, reason in cache.skipped[:_LISTED]:
-            ctx.log(f"{name} face {file} was left out: {reason}", "warning")
-        trained, held = cache.split(settings.holdout_every)
-        left_out = len(cache.skipped) + len(damaged[name])
-        ctx.log(f"{len(trained)} {name} faces to train on, {len(held)} held out, {left_out} left out.")
-    return _Data(src, dst, settings.holdout_every)
-
-
-def _restore(training: Training, saved: Generation) -> None:
-    """Put everything where the checkpoint has it; another kind of optimiser starts anew."""
-    training.step.model.load_state_dict(saved.weights)
-    if saved.state.info.settings.get("optimizer") == training.settings.optimizer:
-        training.step.load_optimizer_state(join_optimizer(saved.optimizer, saved.state.optimizer))
-    rng_from_text(training.generator, saved.state.rng["augment"])
-    training.drawn = tuple(saved.state.rng["drawn"])
-    training.iteration = saved.state.iteration
-
-
-def _info(settings: TrainSettings, saved: Generation | None) -> ModelInfo:
-    if saved is not None:
-        return saved.state.info
-    return ModelInfo(model_class=settings.model_class, settings=settings.model_dump(mode="json"))
+    return settings.model_copy(update={"seed": ranks.agree(seed)})
 
 
 def _provenance(settings: TrainSettings, ctx: StageContext) -> Provenance:
@@ -210,13 +255,3 @@ def _provenance(settings: TrainSettings, ctx: StageContext) -> Provenance:
         settings=settings.model_dump(mode="json"),
         created=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     )
-
-
-def _evaluate(training: Training, data: _Data) -> dict[str, Any]:
-    """Masked SSIM on what was held out; None without."""
-    held_src, held_dst = (side.split(data.holdout_every)[1] for side in (data.src, data.dst))
-    return held_out_ssim(training.step.model, (data.src, held_src), (data.dst, held_dst), training.step.device)
-
-
-def _result(training: Training, info: ModelInfo) -> dict[str, Any]:
-    return {"iteration": training.iteration, "src_loss": info.src_loss, "dst_loss": info.dst_loss}

@@ -99,7 +99,7 @@ def save_generation(
     tensors: Mapping[str, Mapping[str, Tensor]],
     keep: int = KEEP,
 ) -> Path:
-    """Write a new generation and remove the oldest beyond ``keep``.
+    """Write a new generation and remove the oldest beyond ``keep``; the new one stays, whatever its iteration.
 
     Args:
         folder: the generations folder.
@@ -129,7 +129,8 @@ def save_generation(
     temporary.rename(folder / generation)
     sync_folder(folder)
     for old in generations(folder)[:-keep]:
-        shutil.rmtree(old, ignore_errors=True)
+        if old.name != generation:
+            shutil.rmtree(old, ignore_errors=True)
     return folder / generation
 
 

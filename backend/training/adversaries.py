@@ -95,7 +95,7 @@ class Gan(Adversary):
         self._settings = settings
 
     def fool(self, out: Reconstruction, src: FaceBatch, dst: FaceBatch) -> Tensor:
-        """power * (BCE of both maps against "real"); with masked training small terms that keep the surroundings calm."""
+        """power * (BCE of both maps against "real"); small terms that keep the surroundings calm when masked."""
         require_gradients(self.network, False)
         drawn = self._drawn(out, src, dst)
         loss = self._scores(drawn, real=True).mean() * self.power * (2 if self._both_sides else 1)

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from backend.ops.align import transform_points, umeyama
-from backend.ops.pose import estimate_pose
+from backend.ops.pose import head_rotation
 
 Points = npt.NDArray[np.float64]
 
@@ -30,10 +30,9 @@ def pose_error_deg(swap_68: Points, dst_68: Points, size: int) -> float | None:
     Returns:
         0..180, the angle of the rotation from one head to the other; None where a pose cannot be found.
     """
-    poses = [estimate_pose(points, size) for points in (swap_68, dst_68)]
-    if (0.0, 0.0, 0.0) in poses:
+    first, second = head_rotation(swap_68, size), head_rotation(dst_68, size)
+    if first is None or second is None:
         return None
-    first, second = (_rotation(pose) for pose in poses)
     cosine = (float(np.trace(first @ second.T)) - 1) / 2
     return float(np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0))))
 
@@ -76,13 +75,3 @@ def eye_distance(points_68: Points) -> float:
     """Distance of the eyes' outer corners, in the unit of the (68, 2) landmarks; never 0."""
     left, right = _OUTER_CORNERS
     return max(1e-6, float(np.linalg.norm(points_68[left] - points_68[right])))
-
-
-def _rotation(pose: tuple[float, float, float]) -> npt.NDArray[np.float64]:
-    """Rotation matrix of estimate_pose()'s angles in radians, whose pitch is turned round: about x, then y, then z."""
-    angles = np.array(pose) * (-1, 1, 1)
-    (cx, cy, cz), (sx, sy, sz) = np.cos(angles), np.sin(angles)
-    about_x = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
-    about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
-    about_z = np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
-    return about_z @ about_y @ about_x

@@ -12,6 +12,7 @@ STAGES = {
     "export": "tests.jobs.stage_failing",
     "sample": "tests.jobs.stage_stubborn",
     "extract-frames": "tests.jobs.stage_quick",
+    "train": "tests.jobs.stage_patient",
 }
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from backend.core.jobs import JobState
 from backend.core.settings import (
     CreateSettings,
     ExtractFramesSettings,
+    SaehdSettings,
     SampleSettings,
     SortSettings,
 )
@@ -221,3 +222,34 @@ def test_a_worker_that_cannot_begin_is_interrupted(workspace: Workspace, project
 def test_killing_leaves_other_processes_alone() -> None:
     terminate(os.getpid(), 12345.0, kill=True)
     assert is_alive(os.getpid(), start_time(os.getpid()))
+
+
+def test_live_settings_reach_a_running_training(make_manager, project: Project) -> None:
+    manager = make_manager()
+    job_id = manager.submit("film", "train", SaehdSettings(device="cpu"))
+    with pytest.raises(BadInputError, match="not running"):
+        manager.change("film", job_id, {"learning_rate": 1e-4})
+    tick_until(manager, job_id, JobState.RUNNING)
+    manager.change("film", job_id, {"learning_rate": 1e-4, "gan_power": 0.1})
+    store = manager.store("film")
+    told = wait_for(lambda: [e for e in store.events(job_id)[0] if e.kind == "milestone"])
+    assert told[0].data["settings"] == {"learning_rate": 1e-4, "gan_power": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"batch_size": 4}, "cannot change while a job runs: batch_size"),
+        ({"nonsense": 4}, "cannot change while a job runs: nonsense"),
+        ({"learning_rate": 7.0}, "learning_rate"),
+        ({"true_face_power": 0.1}, "true face needs a df architecture"),
+    ],
+)
+def test_changes_that_cannot_be_are_refused(make_manager, project: Project, changes, reason) -> None:
+    manager = make_manager()
+    job_id = manager.store("film").create("train", SaehdSettings(device="cpu"))
+    manager.store("film").update(job_id, state=JobState.RUNNING, pid=os.getpid(), pid_started=start_time(os.getpid()))
+    with pytest.raises(BadInputError, match=reason):
+        manager.change("film", job_id, changes)
+    assert not (manager.store("film").path(job_id) / "changes.json").exists()
+    manager.store("film").update(job_id, state=JobState.DONE)

@@ -64,6 +64,30 @@ def test_two_devices_work_beside_each_other() -> None:
     assert started(jobs) == ["job1", "job2"]
 
 
+def test_a_job_on_several_devices_takes_them_all() -> None:
+    both = job(1, "train", JobState.RUNNING, model="a", device="cuda:0, cuda:1")
+    assert both.request.lane == "cuda:0,cuda:1"
+    others = [job(n + 2, "train", model=f"m{n}", device=f"cuda:{n}") for n in range(3)]
+    assert started([both, *others, job(9, "merge", device="cpu")], "cuda:0") == ["job4", "job9"]
+    both = job(2, "train", model="a", device="cuda:0,cuda:1")
+    assert started([both, *others]) == ["job2", "job4"]
+    later = job(9, "train", model="z", device="cuda:0")
+    busy = job(1, "train", JobState.RUNNING, model="y", device="cuda:1")
+    assert started([busy, both, later, job(10, "merge")]) == ["job10"]
+    assert lane_of("train", {"device": "cpu,cpu"}) == "cpu"
+    assert lane_of("train", {"device": "best,cuda:1"}, "cuda:0") == "cuda:0,cuda:1"
+
+
+def test_all_is_every_accelerator() -> None:
+    every = job(1, "train", model="a", device="all")
+    one, cpu, io = job(2, "train", model="b", device="cuda:1"), job(3, "merge"), job(4, "sort", project="other")
+    assert started([every, one, cpu, io], None) == ["job2", "job3", "job4"]
+    assert started([every, one, cpu, io], "cuda:0") == ["job1", "job3", "job4"]
+    assert started([every, one, cpu, io], "cpu") == ["job1", "job2", "job4"]
+    assert lane_of("train", {"device": "all"}, "cpu") == "cpu"
+    assert lane_of("train", {"device": "all"}, "cuda:0") == lane_of("train", {"device": "all"}) == "all"
+
+
 def test_best_waits_until_it_is_known_and_shares_the_lane() -> None:
     jobs = [job(1, "train", device="best", model="a"), job(2, "train", device="cuda:0", model="b")]
     assert started(jobs, None) == ["job2"]

@@ -10,7 +10,7 @@ import pytest
 from backend.core.errors import BadInputError
 from backend.core.jobs import JobState
 from backend.core.settings import SortSettings
-from backend.jobs.store import JobStore
+from backend.jobs.store import CHANGES_FILE, JobStore, add_changes, take_changes
 
 
 def test_a_new_job_is_queued_and_complete(store: JobStore) -> None:
@@ -95,3 +95,32 @@ def test_listing_many_ended_jobs_is_quick(store: JobStore) -> None:
     for _ in range(20):
         store.list()
     assert (time.perf_counter() - begun) / 20 < 0.02
+
+
+def test_changed_settings_are_handed_over_once(store: JobStore) -> None:
+    job = store.path(store.create("sort", SortSettings()))
+    assert take_changes(job) == {}
+    add_changes(job, {"learning_rate": 1e-4, "gan_power": 0.1})
+    add_changes(job, {"learning_rate": 2e-4})
+    assert take_changes(job) == {"learning_rate": 2e-4, "gan_power": 0.1}
+    assert take_changes(job) == {}
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", "null"])
+def test_damaged_changes_are_none_and_do_not_stay(store: JobStore, content: str) -> None:
+    job = store.path(store.create("sort", SortSettings()))
+    (job / CHANGES_FILE).write_text(content)
+    assert take_changes(job) == {}
+    assert not (job / CHANGES_FILE).exists()
+
+
+def test_no_change_is_lost_while_the_worker_takes_them(store: JobStore) -> None:
+    job = store.path(store.create("sort", SortSettings()))
+    taken: dict[str, int] = {}
+    names = [f"setting_{number}" for number in range(60)]
+    writer = threading.Thread(target=lambda: [add_changes(job, {name: 1}) for name in names])
+    writer.start()
+    while writer.is_alive():
+        taken.update(take_changes(job))
+    taken.update(take_changes(job))
+    assert sorted(taken) == sorted(names)

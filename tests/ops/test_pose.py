@@ -6,7 +6,7 @@ import pytest
 
 from backend.core.faces import FaceType
 from backend.ops.align import face_matrix, transform_points
-from backend.ops.pose import LANDMARKS_3D, estimate_pose
+from backend.ops.pose import LANDMARKS_3D, estimate_pose, head_rotation
 
 
 def _project(yaw: float, size: int = 256) -> np.ndarray:
@@ -38,3 +38,17 @@ def test_poses_agree_with_deepfacelab(golden):
     for face, expected in zip(data["landmarks"], data["pitch_yaw_roll_full256"], strict=True):
         aligned = transform_points(face, face_matrix(face, 256, FaceType.FULL))
         assert np.abs(np.array(estimate_pose(aligned, 256)) - expected).max() < 1e-3
+
+
+@pytest.mark.parametrize("degrees", [(0, 0, 0), (10, -25, 5), (-15, 40, -20), (0, 60, 0)])
+def test_rotation_of_a_head_in_front_of_the_camera(degrees: tuple[int, int, int]) -> None:
+    rotation = cv2.Rodrigues(np.radians(degrees))[0]
+    placed = LANDMARKS_3D @ rotation.T + (0, 0, 400)
+    points = placed[:, :2] / placed[:, 2:] * 256 + 128
+    found = head_rotation(points, 256)
+    assert found is not None
+    assert np.allclose(found, rotation, atol=1e-4)
+
+
+def test_points_without_any_extent_have_no_rotation() -> None:
+    assert head_rotation(np.full((68, 2), np.nan), 256) is None

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from backend.core.faces import FaceType
 from backend.pipeline import train as stage
 from backend.pipeline.predictor import load_model
 from backend.storage.checkpoint import generations, load_latest
+from backend.training.objective import Losses, SaehdObjective
 from backend.training.step import TrainStep
 from tests.drawn_faces import write_faceset
 from tests.pipeline.training_project import Watched, drawn_project, tiny_settings
@@ -141,7 +143,7 @@ def test_another_optimizer_begins_with_a_fresh_state(watched: Watched) -> None:
     assert stage.run(tiny_settings(target_iterations=2, optimizer="rmsprop"), watched.context)["iteration"] == 2
 
 
-@pytest.mark.parametrize(("faces", "sentence"), [(0, "no src faces"), (3, "3 of 3 src faces")])
+@pytest.mark.parametrize(("faces", "sentence"), [(0, "no src faces"), (3, "only 3 src faces")])
 def test_too_few_faces_are_refused(tmp_path: Path, faces: int, sentence: str) -> None:
     watched = Watched(drawn_project(tmp_path, faces))
     with pytest.raises(BadInputError, match=f"{sentence}.*Extract tab"):
@@ -192,18 +194,21 @@ def test_running_out_of_memory_proposes_a_smaller_batch(watched: Watched, monkey
 
 
 def test_losses_that_stay_infinite_roll_the_model_back(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = TrainStep.losses
+    real = SaehdObjective.__call__
     steps: list[int] = []
 
-    def losses(self: TrainStep, *batch: Any) -> Any:
+    def losses(self: SaehdObjective, *given: Any) -> Losses:
         steps.append(1)
-        src, dst = real(self, *batch)
-        return (src * float("nan"), dst) if 2 < len(steps) <= 12 else (src, dst)
+        found = real(self, *given)
+        broken = len(steps) > 2 and "back to iteration" not in watched.text
+        return replace(found, src=found.src * float("nan")) if broken else found
 
-    monkeypatch.setattr(TrainStep, "losses", losses)
+    monkeypatch.setattr(SaehdObjective, "__call__", losses)
+    monkeypatch.setattr("backend.training.loop.READ_INTERVAL_S", 0.0)
     result = stage.run(tiny_settings(target_iterations=14, preview_interval=100), watched.context)
-    assert "back to iteration 0" in watched.text
+    assert "back to iteration 0, and on with the learning rate halved to 2.5e-05" in watched.text
     assert result["iteration"] == 14
+    assert result["skipped"] == 10
     assert len(steps) == 2 + 10 + 14
     assert watched.folder().history().iteration.tolist() == list(range(1, 15))
 

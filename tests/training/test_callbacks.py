@@ -180,3 +180,13 @@ def test_settings_change_while_training() -> None:
     assert "batch_size" in said[1][1]["message"]
     assert said[2][1]["settings"]["learning_rate"] == 1e-5
     assert running.settings.learning_rate == configured[-1].learning_rate == 1e-5
+
+
+def test_the_rate_falls_towards_a_known_end() -> None:
+    assert annealed(0.0) == annealed(ANNEAL_FROM) == pytest.approx(1.0)
+    assert annealed(1.0) == pytest.approx(ANNEAL_TO)
+    assert annealed(0.7) > annealed(0.9)
+    timed = TrainSettings(time_limit_min=2.0, target_iterations=1000)
+    assert run_progress(timed, 0, 100, 90.0) == pytest.approx(0.75)
+    assert run_progress(timed, 900, 50, 6.0) == pytest.approx(0.5)
+    assert run_progress(TrainSettings(), 0, 100, 90.0) == 0.0

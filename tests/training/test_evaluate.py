@@ -117,18 +117,18 @@ def test_progress_counts_faces_and_may_leave() -> None:
 
 
 def head(yaw_deg: float = 0.0, roll_deg: float = 0.0, opening: float = 0.0) -> np.ndarray:
-    """Landmarks of a turned head in a crop of 256 px, seen from afar."""
+    """Landmarks of a turned head in a crop of 256 px, before the camera that poses assume."""
     points = np.array(LANDMARKS_3D)
     points[[55, 56, 57, 58, 59, 65, 66, 67], 1] += opening
     yaw, roll = np.radians([yaw_deg, roll_deg])
     turned = points @ np.array([[np.cos(yaw), 0, -np.sin(yaw)], [0, 1, 0], [np.sin(yaw), 0, np.cos(yaw)]])
     flat = turned[:, :2] @ np.array([[np.cos(roll), np.sin(roll)], [-np.sin(roll), np.cos(roll)]])
-    return flat * 1.2 + 128
+    return flat / (turned[:, 2:] + 300) * 256 + 128
 
 
 @pytest.mark.parametrize(("turn", "expected"), [({"yaw_deg": 20}, 20), ({"roll_deg": 15}, 15), ({}, 0)])
 def test_pose_error_is_the_angle_between_the_heads(turn: dict[str, float], expected: float) -> None:
-    assert pose_error_deg(head(**turn), head(), 256) == pytest.approx(expected, abs=max(1.0, expected * 0.25))
+    assert pose_error_deg(head(**turn), head(), 256) == pytest.approx(expected, abs=0.1)
 
 
 def test_expression_error_sees_the_mouth_and_neither_size_nor_place() -> None:

@@ -4,55 +4,41 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import gradio as gr
 import pytest
 
-import webui
 from backend.core.errors import BadInputError
-from backend.core.settings import SaehdSettings
-from backend.storage.model_folder import ModelFolder, ModelInfo
+from backend.core.settings import TRAIN_SETTINGS, AmpSettings, Quick96Settings, SaehdSettings
+from tests.ui_tabs.train_page import make_model, make_tab, values_of
 from ui_tabs import page as page_module
 from ui_tabs.context import View
-from ui_tabs.train_tab import TrainTab
+from ui_tabs.train_forms import DEFAULT_PRESET
 
 
 @pytest.fixture
 def train(tmp_path, monkeypatch):
-    """(Train tab, its page) of a project with one model at iteration 100."""
-    made = []
-
-    def build(page):
-        made.append(TrainTab(page))
-        return made[0].handles
-
-    builders = tuple(build if b.__name__ == "build_train_tab" else b for b in page_module.BUILDERS)
-    monkeypatch.setattr(page_module, "BUILDERS", builders)
-    _, manager = webui.build(tmp_path / "workspace")
-    project = manager.workspace.create("film", "Ann agreed.")
-    settings = SaehdSettings(model="anna").model_dump(mode="json")
-    folder = ModelFolder(project.model_dir("anna"))
-    folder.path.mkdir(parents=True)
-    folder.write_info(ModelInfo(model_class="saehd", name="anna", settings=settings, iteration=100))
-    return made[0], manager
+    """(Train tab, its manager) of a project with one model at iteration 100."""
+    return make_tab(tmp_path, monkeypatch)
 
 
-def values_of(tab, view, **changes):
-    settings = SaehdSettings()
-    found = {widget: changes.get(name, getattr(settings, name)) for name, widget in tab.form.widgets.items()}
-    return {**found, tab.page.view: view}
+def visible(tab, shown):
+    return [name for name, box in tab.forms.boxes.items() if shown[box]["visible"]]
 
 
 def test_a_preset_leaves_name_and_device_as_they_were_typed(train):
     tab, _ = train
-    shown = tab._apply_preset("First look (CPU)")
-    assert tab.form.widgets["resolution"] in shown
-    assert not {tab.form.widgets["model"], tab.form.widgets["device"]} & set(shown)
+    shown = tab.forms.apply_preset(View(), "First look (CPU)")
+    widgets = tab.forms.forms["saehd"].widgets
+    assert widgets["resolution"] in shown
+    assert not {widgets["model"], widgets["device"]} & set(shown)
 
 
 @pytest.mark.parametrize("name", ["../evil", "a<b>", "", "con"])
 def test_a_name_that_no_folder_can_have_is_refused_at_the_field(train, name):
     tab, _ = train
+    view = View(project="film")
     with pytest.raises(BadInputError, match=r"Model name: .*cannot be the name of a model"):
-        tab.form.read(values_of(tab, View(project="film"), model=name), model_class="saehd")
+        tab.forms.read(view, values_of(tab, view, model=name))
 
 
 def test_a_target_that_is_reached_already_is_refused_before_the_start(train):
@@ -74,25 +60,118 @@ def test_a_second_press_does_not_start_a_second_job(train):
 
 def test_a_failed_start_is_not_forgotten_by_a_reload(train):
     tab, manager = train
-    job = tab.page.submit(View(project="film"), "train", SaehdSettings(model="bea", batch_size=17))
+    job = tab.page.submit(View(project="film"), "train", AmpSettings(model="bea", batch_size=17))
     manager.stop("film", job)
     shown = tab.fill(View(project="film"))
-    assert shown[tab.form.widgets["batch_size"]]["value"] == 17
+    assert visible(tab, shown) == ["amp"]
+    assert shown[tab.forms.forms["amp"].widgets["batch_size"]]["value"] == 17
 
 
-def test_the_history_follows_again_once_it_is_back_at_now(train, tmp_path):
+@pytest.mark.parametrize("family", TRAIN_SETTINGS)
+def test_one_click_starts_each_family(train, family):
+    tab, manager = train
+    view = View(project="film")
+    shown = tab.forms.switch(view, family)
+    assert visible(tab, shown) == [family]
+    tab._begin(values_of(tab, view, TRAIN_SETTINGS[family](), model="bea"))
+    [record] = manager.jobs("film")
+    assert record.request.settings == TRAIN_SETTINGS[family](model="bea").model_dump(mode="json")
+
+
+def test_what_is_fixed_has_no_widget(train):
     tab, _ = train
-    view = View(project="film", local={"train.at": 2})
-    pictures = [tmp_path / f"{at:07d}_faces.jpg" for at in range(3)]
-    for picture in pictures:
-        picture.touch()
-    model = SimpleNamespace(name="anna", previews=lambda masked: pictures[:2], preview=lambda masked: pictures[-1])
-    tab.result._tick_preview(view, model)
-    view.local["train.at"] = 2
-    tab.result._tick_preview(view, model)
-    model.previews = lambda masked: pictures
-    shown = tab.result._tick_preview(view, model)
-    assert shown[tab.result.at]["value"] == 3
+    widgets = tab.forms.forms["quick96"].widgets
+    assert not {"resolution", "face_type", "optimizer", "model_class", "gan_power", "mask_weight"} & set(widgets)
+    assert {"model", "batch_size", "channels", "learning_rate"} <= set(widgets)
+
+
+def test_a_model_that_exists_shows_its_family_and_what_cannot_change(train):
+    tab, manager = train
+    make_model(manager.workspace.open("film"), "quick", settings=Quick96Settings(model="quick", channels=1))
+    view = View(project="film")
+    shown = tab._choose(view, "quick")
+    assert visible(tab, shown) == ["quick96"]
+    widgets = tab.forms.forms["quick96"].widgets
+    assert shown[widgets["channels"]] == gr.update(value=1, interactive=False)
+    assert shown[widgets["batch_size"]]["interactive"] is True
+    assert shown[tab.forms.family]["visible"] is False
+
+
+def test_another_family_keeps_what_was_typed_but_no_grey_fields(train):
+    tab, _ = train
+    view = View(project="film")
+    tab._choose(view, "anna")
+    tab._choose(view, "")
+    tab.forms.switch(view, "amp")
+    back = tab.forms.switch(view, "saehd")
+    assert not set(tab.forms.forms["saehd"].widgets.values()) & set(back)
+    tab._choose(view, "anna")
+    tab.forms.show(view, AmpSettings(), "", "")
+    back = tab.forms.switch(view, "saehd")
+    assert back[tab.forms.forms["saehd"].widgets["resolution"]]["interactive"] is True
+
+
+def test_presets_are_offered_where_a_family_has_some(train):
+    tab, _ = train
+    view = View(project="film")
+    assert tab.forms.switch(view, "amp")[tab.forms.preset]["visible"] is False
+    shown = tab.forms.switch(view, "saehd")[tab.forms.preset]
+    assert shown["visible"] is True
+    assert shown["choices"][0] == DEFAULT_PRESET
+    gray = next(name for name in shown["choices"] if "SAEHDBW" in name)
+    assert tab.forms.apply_preset(view, gray)[tab.forms.forms["saehd"].widgets["channels"]]["value"] == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"archi": "df-ud", "resolution": 144}, "needs a resolution that is a multiple of 32"),
+        ({"archi": "liae-ud", "true_face_power": 0.01}, "true face needs a df architecture"),
+        ({"pretrain": True}, "retraining needs a folder of faces"),
+        ({"channels": 1, "color_transfer": "rct"}, "can only match brightness"),
+        ({"gan_power": 0.1, "gan_patch_size": 400}, "area has to be 3 to 128 px"),
+    ],
+)
+def test_contradictions_are_told_at_the_form(train, changes, reason):
+    tab, _ = train
+    view = View(project="film")
+    with pytest.raises(BadInputError, match=f"(?i){reason}"):
+        tab.forms.read(view, values_of(tab, view, **changes))
+
+
+def test_synthetic_faces_need_no_faceset(train):
+    tab, _ = train
+    view = View(project="film")
+    assert "No faces of the source and the destination" in tab._missing(view)
+    tab._checked(view, SaehdSettings(synthetic=True))
+    assert tab._missing(view) == ""
+
+
+def test_the_facesets_of_other_projects_are_offered_for_pretraining(train):
+    tab, manager = train
+    other = manager.workspace.create("crowd", "They agreed.")
+    folder = other.side("dst").aligned_dir
+    folder.mkdir(parents=True)
+    (folder / "00001_0.jpg").touch()
+    assert tab.page.facesets(View(project="film")) == [("crowd, destination faces", str(folder))]
+    assert tab.page.facesets(View(project="crowd")) == []
+
+
+def test_all_devices_together_are_named(train, monkeypatch):
+    tab, _ = train
+    one, two = (SimpleNamespace(name=f"cuda:{i}", label="A GPU", unverified=False) for i in range(2))
+    monkeypatch.setattr(tab.page.manager, "devices", lambda: [one, two])
+    choices = tab.page.training_devices()
+    assert ("all together (cuda:0, cuda:1)", "all") in choices
+    assert [value for _, value in choices] == ["best", "all", "cuda:0", "cuda:1", "cpu"]
+    monkeypatch.setattr(tab.page.manager, "devices", lambda: [one])
+    assert [value for _, value in tab.page.training_devices()] == ["best", "cuda:0", "cpu"]
+
+
+def test_a_model_that_went_away_is_not_the_chosen_one(train):
+    tab, _ = train
+    view = View(project="film", local={"train.pick": "gone"})
+    assert tab._tick_models(view)[tab.pick]["value"] == ""
 
 
 def test_a_notice_goes_when_the_tab_works_again(train, monkeypatch):

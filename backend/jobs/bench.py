@@ -1,0 +1,238 @@
+"""The benchmark: train steps, training samples and, where there is one, an accelerator. Measured in child processes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from backend.core.errors import BadInputError
+from backend.devices import cpu_device, list_devices, resolve_device
+from backend.environment import worker_environment
+from backend.jobs.arguments import PROGRAM, parse_flags
+from backend.storage.atomic import write_bytes
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENT = ROOT / "docs" / "benchmarks.md"
+BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
+
+NO_ACCELERATOR = "There is no accelerator here; the table of graphics cards is left out."
+
+_TIMEOUT_S = 1800
+_SAEHD = MappingProxyType(
+    {"resolution": 128, "ae_dims": 128, "e_dims": 64, "d_dims": 64, "d_mask_dims": 22, "batch_size": 4}
+)
+_SMALL_AMP = MappingProxyType(
+    {"resolution": 128, "ae_dims": 128, "inter_dims": 256, "e_dims": 32, "d_dims": 32, "d_mask_dims": 16}
+)
+STEPS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "liae-ud 128/128/64/64/22, batch 4": MappingProxyType({**_SAEHD, "archi": "liae-ud"}),
+        "df 128/128/64/64/22, batch 4": MappingProxyType({**_SAEHD, "archi": "df"}),
+        "Quick96, batch 4": MappingProxyType({"model_class": "quick96", "batch_size": 4}),
+        "AMP 128/128-256/32/32/16, batch 4": MappingProxyType({"model_class": "amp", "batch_size": 4, **_SMALL_AMP}),
+    }
+)
+"""What is trained on the CPU, by name: training settings."""
+
+QUICK = ("liae-ud 128/128/64/64/22, batch 4",)
+
+_LAMBDA = MappingProxyType({**_SAEHD, "batch_size": 64})
+_LAMBDA_416 = MappingProxyType(
+    {"resolution": 416, "ae_dims": 288, "e_dims": 168, "d_dims": 168, "d_mask_dims": 120, "batch_size": 8}
+)
+CARDS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "liae_128_128_64_64, batch 64": MappingProxyType({**_LAMBDA, "archi": "liae"}),
+        "liae_gan_128_128_64_64, batch 64": MappingProxyType({**_LAMBDA, "archi": "liae", "gan_power": 0.1}),
+        "liae_ud_gan_128_128_64_64, batch 64": MappingProxyType({**_LAMBDA, "archi": "liae-ud", "gan_power": 0.1}),
+        "liae_ud_416_288_168_168_120, batch 8": MappingProxyType({**_LAMBDA_416, "archi": "liae-ud"}),
+    }
+)
+"""The configurations of the field's mixed-precision fork."""
+
+FORMATS = (("fp32", False), ("fp32", True), ("bf16", False), ("bf16", True))
+"""(precision, compiled) of the table of graphics cards."""
+
+SAMPLES = (
+    ("decoded, 128 px", {"side": 128, "transfer": "none"}),
+    ("decoded, 256 px", {"side": 256, "transfer": "none"}),
+    ("first epoch from 512 px JPEG, 128 px", {"side": 128, "transfer": "none", "decode": True}),
+    ("decoded, 128 px, rct", {"side": 128, "transfer": "rct"}),
+    ("decoded, 128 px, sot", {"side": 128, "transfer": "sot"}),
+)
+
+Measure = Callable[[Mapping[str, Any]], dict[str, Any]]
+Row = Sequence[str]
+
+
+@dataclasses.dataclass(frozen=True)
+class BenchFlags:
+    """What the command line says."""
+
+    quick: Annotated[bool, tyro.conf.arg(help="Less of everything, in under a minute.")] = False
+    only: Annotated[Literal["all", "step", "samples", "gpu"], tyro.conf.arg(help="Measure only this part.")] = "all"
+    threads: Annotated[int, tyro.conf.arg(help="Threads of a step on the CPU; 0 takes all cores.")] = 0
+    device: Annotated[str, tyro.conf.arg(help="Accelerator: best, or a device by name.")] = "best"
+    write: Annotated[bool, tyro.conf.arg(help="Also write the tables into docs/benchmarks.md.")] = False
+
+
+def run_bench(argv: Sequence[str], document: Path = DOCUMENT) -> int:
+    """Measure, print the tables as markdown, and write them into the document when asked to.
+
+    Args:
+        argv: the words behind ``bench``.
+        document: where ``--write`` puts the tables, between two marker lines.
+
+    Raises:
+        BadInputError: the flags cannot be used.
+    """
+    flags = parse_flags(BenchFlags, argv, f"{PROGRAM} bench", "Measure train steps, training samples and accelerators.")
+    if flags.threads < 0:
+        raise BadInputError("A number of threads cannot be negative.", "Use 0 for all cores.")
+    with tempfile.TemporaryDirectory(prefix="lookalike-bench-") as folder:
+
+        def measure(request: Mapping[str, Any]) -> dict[str, Any]:
+            """One measurement in a child process."""
+            return measure_in_child({**request, "threads": flags.threads}, Path(folder))
+
+        parts = list(tables(flags, measure))
+    command = " ".join([PROGRAM, "bench", *argv])
+    text = "\n\n".join([f"`{command}`, {time.strftime('%Y-%m-%d')}, {cpu_device().label}", *parts])
+    sys.stdout.write(f"{text}\n")
+    if flags.write:
+        write_section(document, text)
+    return 0
+
+
+def tables(flags: BenchFlags, measure: Measure) -> Iterator[str]:
+    """The tables that are wanted, one after the other, as markdown."""
+    if flags.only in ("all", "step"):
+        yield step_table(flags.quick, measure)
+    if flags.only in ("all", "samples"):
+        yield sample_table(flags.quick, measure)
+    if flags.only in ("all", "gpu"):
+        device = resolve_device(flags.device, list_devices())
+        yield NO_ACCELERATOR if device.kind == "cpu" else card_table(device.name, flags.quick, measure)
+
+
+def step_table(quick: bool, measure: Measure) -> str:
+    """Train step on the CPU by architecture and number format; configurations take turns over several rounds."""
+    names = [name for name in STEPS if not quick or name in QUICK]
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for round_ in range(1 if quick else 3):
+        for name in names:
+            for precision in ("fp32", "bf16"):
+                tell(f"step: {name}, {precision}, round {round_ + 1}")
+                settings = {**STEPS[name], "precision": precision}
+                request = {"kind": "step", "settings": settings, "device": "cpu", "seconds": 3 if quick else 12}
+                found.setdefault((name, precision), []).append(measure({**request, "arithmetic": round_ == 0}))
+    head = (
+        "train step on the CPU", "format", "wall s", "CPU s", "images/s", "peak MB", "GFLOP", "convolution GFLOP/s",
+        "share reached",
+    )  # fmt: skip
+    return table(head, [_step_row(name, STEPS[name], rounds) for (name, _), rounds in found.items()])
+
+
+def sample_table(quick: bool, measure: Measure) -> str:
+    """Training samples per CPU second, one thread."""
+    rows = []
+    for name, what in SAMPLES:
+        tell(f"samples: {name}")
+        found = measure({"kind": "samples", "seconds": 1 if quick else 6, **what})
+        rows.append((name, _failed(found) or f"{found['per_cpu_s']:.0f}"))
+    return table(("training samples: input, target and both masks", "per CPU second"), rows)
+
+
+def card_table(device: str, quick: bool, measure: Measure) -> str:
+    """Train step on an accelerator: images per second and memory by number format, compiled or not."""
+    rows: list[Row] = []
+    for name, settings in list(CARDS.items())[: 1 if quick else None]:
+        eager = 0.0
+        for precision, compiled in FORMATS:
+            tell(f"{device}: {name}, {precision}{', compiled' if compiled else ''}")
+            wanted = {**settings, "precision": precision, "compile": compiled}
+            found = measure({"kind": "step", "settings": wanted, "device": device, "seconds": 2 if quick else 8})
+            label = f"{precision}, compiled" if compiled else precision
+            if _failed(found):
+                rows.append((name, label, _failed(found), "", ""))
+                continue
+            rate = 2 * settings["batch_size"] / statistics.median(found["walls_s"])
+            eager = eager or rate
+            label += " (not compiled)" if compiled and found["notes"] else ""
+            rows.append((name, label, f"{rate:.1f}", f"{rate / eager:.2f}", f"{found['peak_mb']:,}"))
+    return table((f"train step on {device}", "format", "images/s", "times fp32", "peak MB"), rows)
+
+
+def measure_in_child(request: Mapping[str, Any], weights_dir: Path) -> dict[str, Any]:
+    """Run one measurement as the program's workers run.
+
+    Returns:
+        what it found; ``failed`` with the last line it said when it ended otherwise.
+    """
+    command = [sys.executable, "-m", "backend.pipeline.benchmark", json.dumps(request)]
+    environment = worker_environment(weights_dir)
+    try:
+        ended = subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
+        )
+        if ended.returncode == 0:
+            return json.loads(ended.stdout.splitlines()[-1])
+        words = ended.stderr.strip().splitlines()
+    except (subprocess.TimeoutExpired, ValueError, IndexError) as error:
+        words = [str(error)]
+    return {"failed": (words or ["no reason given"])[-1][:120].replace("|", "/")}
+
+
+def table(head: Row, rows: Sequence[Row]) -> str:
+    """A markdown table; a row that is shorter than the head is filled up."""
+    lines = [head, ["---"] * len(head), *([*row, *[""] * (len(head) - len(row))] for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def write_section(document: Path, text: str) -> None:
+    """Put text between the two marker lines of a document, or behind its end when it has none."""
+    old = document.read_text("utf-8") if document.is_file() else ""
+    section = f"{BEGIN}\n{text}\n{END}"
+    before, begin, rest = old.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if begin and end:
+        new = f"{before}{section}{after}"
+    else:
+        new = f"{old.rstrip()}\n\n## python -m backend bench\n\n{section}\n".lstrip()
+    document.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(document, new.encode("utf-8"))
+
+
+def tell(sentence: str) -> None:
+    """Say on stderr what is being measured."""
+    sys.stderr.write(f"{sentence}\n")
+    sys.stderr.flush()
+
+
+def _step_row(name: str, settings: Mapping[str, Any], rounds: Sequence[Mapping[str, Any]]) -> Row:
+    good = [found for found in rounds if not _failed(found)]
+    if not good:
+        return (name, "", _failed(rounds[0]))
+    wall = statistics.median([second for found in good for second in found["walls_s"]])
+    cpu = statistics.median([second for found in good for second in found["cpus_s"]])
+    figures = (f"{wall:.3f}", f"{cpu:.3f}", f"{2 * settings['batch_size'] / wall:.1f}")
+    row = (name, good[0]["precision"], *figures, f"{max(found['peak_mb'] for found in good):,}")
+    if "gflop" not in good[0]:
+        return row
+    gflop, rate = good[0]["gflop"], good[0]["conv_gflops"]
+    return (*row, f"{gflop:.0f}", f"{rate:.0f}", f"{100 * gflop / wall / rate:.0f} %")
+
+
+def _failed(found: Mapping[str, Any]) -> str:
+    return f"failed: {found['failed']}" if "failed" in found else ""

@@ -1,0 +1,237 @@
+"""What a network would be, and how good a trained model is: the two reports of the Train tab."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import gradio as gr
+
+from backend.core.errors import BadInputError
+from backend.core.jobs import JobState
+from backend.core.settings import EvaluateSettings, SummarySettings, TrainSettings
+from backend.jobs.store import JobRecord
+from backend.storage.evaluation import FIGURES, read_evaluation
+from backend.storage.model_folder import ModelFolder
+from ui_tabs.context import OPEN_STATES, PageContext, Updates, View
+from ui_tabs.job_panel import empty_html, job_html, why_html
+from ui_tabs.labels import choice_label
+from ui_tabs.train_curve import stamp
+
+NOT_EVALUATED = (
+    "Likeness of the reconstructions and of the swap, as figures and as a picture, appears here after an evaluation."
+)
+
+
+class ModelReport:
+    """Two cards: evaluation of the shown model, and the parts of a described network.
+
+    Args:
+        page: the page's context.
+        model: the model to show.
+    """
+
+    def __init__(self, page: PageContext, model: Callable[[View], ModelFolder | None]) -> None:
+        self.page = page
+        self._model = model
+        with gr.Column(elem_classes="lk-card"):
+            gr.HTML('<h2 class="lk-card-title">Evaluation</h2>')
+            with gr.Row(elem_classes="lk-buttons"):
+                self.evaluate = gr.Button("Evaluate", size="sm", elem_id="train-evaluate", interactive=False)
+                self.why = gr.HTML("", elem_id="train-evaluate-why")
+            self.evaluating = gr.HTML("", elem_id="train-evaluating")
+            self.evaluation = gr.HTML(empty_html(NOT_EVALUATED), elem_id="train-evaluation")
+        with gr.Column(elem_classes="lk-card lk-when-filled"):
+            self.summary = gr.HTML("", elem_id="train-summary")
+        page.act(self.evaluate.click, self._evaluate, page.view, None)
+
+    @property
+    def outputs(self) -> list[Any]:
+        """Every component that tick() may update."""
+        return [self.evaluate, self.why, self.evaluating, self.evaluation, self.summary]
+
+    def tick(self, view: View) -> Updates:
+        """What changed since the last tick of this browser tab."""
+        shown: Updates = {}
+        model = self._model(view)
+        record = self._job(view, "evaluate", model.name if model else "")
+        busy = record is not None and record.status.state in OPEN_STATES
+        reason = "" if model is None or model.info() else "There is no saved model yet."
+        if view.changed("train.evaluate", (model is not None, busy, reason)):
+            shown[self.evaluate] = gr.update(interactive=model is not None and not busy and not reason)
+            shown[self.why] = why_html(reason)
+        for component, name, content in (
+            (self.evaluating, "evaluating", _unfinished_html(record)),
+            (self.summary, "summary", self._summary_html(view)),
+        ):
+            if view.changed(f"train.{name}", content):
+                shown[component] = content
+        file = model.path / FIGURES if model else None
+        if view.changed("train.evaluation", (str(file), stamp(file))):
+            shown[self.evaluation] = self._evaluation_html(model)
+        return shown
+
+    def describe(self, view: View, settings: TrainSettings) -> None:
+        """Queue the description of a network with these settings; nothing is trained."""
+        record = self._job(view, "summary", settings.model)
+        if record is not None and record.status.state in OPEN_STATES:
+            raise BadInputError("The network is being described already.")
+        train = settings.model_dump(mode="json")
+        self.page.submit(view, "summary", SummarySettings(train=train))
+
+    def _evaluate(self, view: View) -> None:
+        model = self._model(view)
+        if model is None:
+            raise BadInputError("There is no model yet.", "Train one first.")
+        record = self._job(view, "evaluate", model.name)
+        if record is not None and record.status.state in OPEN_STATES:
+            raise BadInputError("This model is being evaluated already.")
+        info = model.info()
+        device = str(info.settings.get("device", "best")) if info else "best"
+        single = "best" if device == "all" or "," in device else device
+        self.page.submit(view, "evaluate", EvaluateSettings(model=model.name, device=single))
+
+    def _job(self, view: View, stage: str, model: str) -> JobRecord | None:
+        """The newest job of a stage that concerns a model."""
+        found = self.page.jobs(view, (stage,))
+        return next((r for r in found if _model_of(r.request.settings) == model), None)
+
+    def _summary_html(self, view: View) -> str:
+        shown, checked = self._model(view), view.local.get("train.checked")
+        name = checked.model if isinstance(checked, TrainSettings) else shown.name if shown else ""
+        record = self._job(view, "summary", name)
+        if record is None:
+            return ""
+        if record.status.state is not JobState.DONE:
+            return f'<h2 class="lk-card-title">Network of {html.escape(name)}</h2>{job_html(record)}'
+        return summary_html(record.request.settings.get("train", {}), record.status.result)
+
+    def _evaluation_html(self, model: ModelFolder | None) -> str:
+        found = read_evaluation(model.path) if model else None
+        if found is None:
+            return empty_html(NOT_EVALUATED)
+        figures, picture = found
+        return evaluation_html(figures, html.escape(self.page.file_url(picture)) if picture else "")
+
+
+def summary_html(settings: Mapping[str, Any], result: Mapping[str, Any]) -> str:
+    """The parts of a network as a table, and whether it fits.
+
+    Args:
+        settings: of the training that was described.
+        result: see the summary stage: parts (name, output, parameters, megabytes), parameters, need_mb, free_mb (0 when
+            that is not known), host_mb, largest_batch, gflop, device.
+    """
+    rows = "".join(
+        f"<tr><td>{html.escape(str(part.get('name', '')))}</td><td>{html.escape(_shape(part.get('output')))}</td>"
+        f'<td class="lk-number">{_count(part.get("parameters"))}</td>'
+        f'<td class="lk-number">{_count(part.get("megabytes"))}</td></tr>'
+        for part in result.get("parts", ())
+    )
+    head = '<th>Part</th><th>Output</th><th class="lk-number">Parameters</th><th class="lk-number">MB</th>'
+    batch, largest = int(settings.get("batch_size", 0)), result.get("largest_batch")
+    need, free = result.get("need_mb"), result.get("free_mb")
+    facts = [
+        ("parameters", _count(result.get("parameters"))),
+        (f"MB needed at batch {batch}", _count(need)),
+        (f"MB free on {result.get('device', 'the device')}", _count(free or None)),
+        ("MB of main memory for the optimiser", _count(result.get("host_mb") or None)),
+        ("largest batch that fits", _count(largest)),
+        ("GFLOP per iteration", _count(result.get("gflop"))),
+    ]
+    cells = "".join(
+        f'<span class="lk-figure"><b>{value}</b><span>{html.escape(words)}</span></span>'
+        for words, value in facts
+        if value
+    )
+    short = ""
+    if isinstance(largest, int) and free and batch > largest:
+        advice = f"Set it to {largest} or less." if largest else "Choose a smaller network or another device."
+        short = f'<p class="lk-error">A batch of {batch} does not fit. {advice}</p>'
+    return (
+        f'<div class="lk-report"><h2 class="lk-card-title">Network of {html.escape(_network_words(settings))}</h2>'
+        f'<div class="lk-stats">{cells}</div>{short}<div class="lk-scroll"><table class="lk-table">'
+        f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div></div>"
+    )
+
+
+def evaluation_html(result: Mapping[str, Any], picture: str) -> str:
+    """The figures of an evaluation and its picture.
+
+    Args:
+        result: see the evaluate stage: rows (name, src, dst, swap, unit, better), note, iteration, faces_src, ...
+        picture: URL of the grid, "" when there is none.
+    """
+    rows: Sequence[Mapping[str, Any]] = result.get("rows", ())
+    cells = "".join(
+        f"<tr><td>{html.escape(_with_unit(row))}</td>"
+        + "".join(f'<td class="lk-number">{_score(row.get(key))}</td>' for key in ("src", "dst", "swap"))
+        + f"<td>{html.escape(_better(str(row.get('better') or '')))}</td></tr>"
+        for row in rows
+    )
+    head = "<th>Measure</th>" + "".join(f'<th class="lk-number">{word}</th>' for word in ("src", "dst", "swap"))
+    note = html.escape(" ".join(part for part in (_when(result), str(result.get("note") or "")) if part))
+    image = (
+        f'<button type="button" class="lk-preview" data-full="{picture}" title="Faces of the evaluation">'
+        f'<img src="{picture}" alt="Faces of the evaluation"></button>'
+        if picture
+        else ""
+    )
+    return (
+        f'<div class="lk-report"><div class="lk-scroll"><table class="lk-table"><thead><tr>{head}<th></th></tr></thead>'
+        f'<tbody>{cells}</tbody></table></div><p class="lk-note">{note}</p>{image}</div>'
+    )
+
+
+def _model_of(settings: Mapping[str, Any]) -> str:
+    train = settings.get("train")
+    named = settings.get("model") or (train.get("model") if isinstance(train, dict) else "")
+    return str(named or "")
+
+
+def _unfinished_html(record: JobRecord | None) -> str:
+    """The job while it has no result to show."""
+    return "" if record is None or record.status.state is JobState.DONE else job_html(record)
+
+
+def _network_words(settings: Mapping[str, Any]) -> str:
+    family = choice_label("model_class", settings.get("model_class", "")).partition(",")[0]
+    side = f"{settings['resolution']} px" if settings.get("resolution") else ""
+    words = [str(settings.get("model", "")), family, str(settings.get("archi", "")), side]
+    return ", ".join(word for word in words if word)
+
+
+def _shape(output: Any) -> str:
+    return " x ".join(str(size) for size in output) if isinstance(output, list | tuple) else str(output or "")
+
+
+def _count(value: Any) -> str:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return ""
+    return f"{value:,.0f}" if isinstance(value, int) or abs(value) >= 100 else f"{value:.3g}"
+
+
+def _score(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, int | float) and not isinstance(value, bool) else ""
+
+
+def _with_unit(row: Mapping[str, Any]) -> str:
+    unit = str(row.get("unit") or "")
+    return f"{row.get('name', '')}{', ' + unit if unit else ''}"
+
+
+def _better(word: str) -> str:
+    return {"higher": "more is better", "lower": "less is better"}.get(word, f"{word} is better" if word else "")
+
+
+def _when(result: Mapping[str, Any]) -> str:
+    """Iteration, faces and tools of an evaluation."""
+    parts = [f"Iteration {result['iteration']:,}"] if isinstance(result.get("iteration"), int) else []
+    faces = [result.get("faces_src"), result.get("faces_dst")]
+    if all(isinstance(count, int) for count in faces):
+        seen = "held out of the training" if result.get("held_out") else "of the training"
+        parts.append(f"{faces[0]:,} src and {faces[1]:,} dst faces {seen}")
+    tools = [str(result[name]) for name in ("detector", "landmarker") if result.get(name)]
+    parts += [f"landmarks by {' and '.join(tools)}"] if tools else []
+    return f"{', '.join(parts)}." if parts else ""
