@@ -200,7 +200,7 @@ def _cuda_devices(torch: Any) -> Iterator[Device]:
             total_bytes=total,
             free_bytes=free,
             bf16=torch.cuda.get_device_capability(index) >= (8, 0) or kind == "rocm",
-            unverified=kind == "rocm",
+            unverified=True,
         )
 
 

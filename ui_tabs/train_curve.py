@@ -58,7 +58,7 @@ class CurveCard:
         self.page = page
         self._model = model
         with gr.Column(elem_classes="lk-card"):
-            with gr.Row(elem_classes="lk-buttons"):
+            with gr.Row(elem_classes="lk-buttons", visible=False) as self.controls:
                 self.range = gr.Radio(list(RANGES), value="all", label="Iterations", elem_id="train-range")
                 self.lines = gr.Dropdown(
                     [("total", TOTAL)],
@@ -70,7 +70,7 @@ class CurveCard:
                 )
                 self.log = gr.Checkbox(True, label="Logarithmic", elem_id="train-logarithmic")
             self.curve = gr.HTML("", elem_id="train-curve")
-            with gr.Row(elem_classes="lk-buttons"):
+            with gr.Row(elem_classes="lk-buttons", visible=False) as self.tables:
                 self.table = gr.Button("Losses as CSV", size="sm", elem_id="train-csv", elem_classes="lk-quiet")
                 self.download = gr.DownloadButton(
                     "Download", size="sm", elem_id="train-csv-file", elem_classes="lk-quiet", visible=False
@@ -82,7 +82,7 @@ class CurveCard:
     @property
     def outputs(self) -> list[Any]:
         """Every component that tick() and fill() may update."""
-        return [self.range, self.log, self.lines, self.curve, self.download]
+        return [self.controls, self.range, self.log, self.lines, self.curve, self.tables, self.download]
 
     def fill(self, view: View) -> Updates:
         """The choices of this browser tab."""
@@ -99,6 +99,9 @@ class CurveCard:
         shown: Updates = {}
         if view.changed("train.csv", model.name if model else ""):
             shown[self.download] = gr.update(visible=False)
+        drawn = model is not None and len(model.losses) > 0
+        if view.changed("train.drawn", drawn):
+            shown.update({row: gr.update(visible=drawn) for row in (self.controls, self.tables)})
         files = (stamp(model.losses.path), stamp(model.terms.path)) if model else ()
         if not view.changed("train.curve", (model.name if model else "", span, logarithmic, chosen, files)):
             return shown

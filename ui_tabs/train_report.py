@@ -57,9 +57,9 @@ class ModelReport:
         model = self._model(view)
         record = self._job(view, "evaluate", model.name if model else "")
         busy = record is not None and record.status.state in OPEN_STATES
-        reason = "" if model is None or model.info() else "There is no saved model yet."
-        if view.changed("train.evaluate", (model is not None, busy, reason)):
-            shown[self.evaluate] = gr.update(interactive=model is not None and not busy and not reason)
+        reason = "" if model and model.info() else "There is no saved model yet." if model else "Choose a model first."
+        if view.changed("train.evaluate", (busy, reason)):
+            shown[self.evaluate] = gr.update(interactive=not busy and not reason)
             shown[self.why] = why_html(reason)
         for component, name, content in (
             (self.evaluating, "evaluating", _unfinished_html(record)),

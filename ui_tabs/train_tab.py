@@ -90,9 +90,8 @@ class TrainTab:
         if self._picked(view) or record is None:
             return shown
         try:
-            family = TRAIN_SETTINGS[str(record.request.settings.get("model_class", ""))]
-            asked = family.model_validate(self.live.told(record))
-        except (KeyError, ValueError):
+            asked = _parsed(self.live.told(record))
+        except LookalikeError:
             return shown
         return {**shown, **self.forms.show(view, asked, "", NEW)}
 
@@ -143,15 +142,13 @@ class TrainTab:
 
     def _baseline(self, view: View) -> tuple[Settings, str]:
         """What the form shows: a new model's defaults; else the settings of the training that runs, or ran last."""
-        info = self._info(view)
-        if info is None:
-            return self.forms.of(view).defaults(), ""
-        record = self.panel.record(view)
+        info, record = self._info(view), self.panel.record(view)
         if record is not None and record.status.state in OPEN_STATES:
             settings = self.live.told(record)
-            if settings.get("model") == self._picked(view):
-                info = info.model_copy(update={"settings": {**info.settings, **settings}})
-        return info.train_settings(), FROZEN_REASON
+            if self._picked(view) and settings.get("model") == self._picked(view):
+                known = info.settings if info else {}
+                return _parsed({**known, **settings}), FROZEN_REASON
+        return (info.train_settings(), FROZEN_REASON) if info else (self.forms.of(view).defaults(), "")
 
     def _choices(self, view: View) -> list[tuple[str, str]]:
         return [("New model", NEW), *((name, name) for name in self._models(view))]
@@ -262,6 +259,14 @@ class TrainTab:
 
     def _command_html(self, view: View, settings: Settings) -> str:
         return command_html(command_line("train", view.project, settings, self.page.shown_root))
+
+
+def _parsed(settings: Mapping[str, Any]) -> TrainSettings:
+    """Settings of a training, by its family of models. BadInputError when they cannot be read."""
+    try:
+        return TRAIN_SETTINGS[str(settings.get("model_class", ""))].model_validate(settings)
+    except (KeyError, ValueError) as error:
+        raise BadInputError("The settings of this training cannot be read.", str(error)) from error
 
 
 def build_train_tab(page: PageContext) -> TabHandles:

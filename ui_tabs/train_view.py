@@ -81,7 +81,7 @@ class TrainView:
         shown: Updates = {}
         for component, name, content in (
             (self.numbers, "numbers", self._numbers_html(model, record)),
-            (self.events, "events", self._events_html(record)),
+            (self.events, "events", self._events_html(model, record)),
             (self.video, "video", self._video_html(view, model)),
         ):
             if view.changed(f"train.{name}", content):
@@ -89,7 +89,7 @@ class TrainView:
         return {**shown, **self.curve.tick(view, model), **self._tick_preview(view, model)}
 
     def _numbers_html(self, model: ModelFolder | None, record: JobRecord | None) -> str:
-        if model is None or record is None or record.request.settings.get("model") != model.name:
+        if record is None or not _concerns(record, model):
             return ""
         feed, running = self.page.feed(record), record.status.state is JobState.RUNNING
         metric = feed.latest.get("metric")
@@ -98,8 +98,8 @@ class TrainView:
             return beginning_html(resumed) if running else ""
         return numbers_html(metric.data, running)
 
-    def _events_html(self, record: JobRecord | None) -> str:
-        return events_html(self.page.feed(record).milestones) if record else ""
+    def _events_html(self, model: ModelFolder | None, record: JobRecord | None) -> str:
+        return events_html(self.page.feed(record).milestones) if record and _concerns(record, model) else ""
 
     # -- previews
 
@@ -173,6 +173,10 @@ class TrainView:
             f'<div class="lk-film"><video controls preload="metadata" src="{url}"></video>'
             f'<a class="lk-link" href="{url}" download="{name}">Download {name}</a></div>'
         )
+
+
+def _concerns(record: JobRecord, model: ModelFolder | None) -> bool:
+    return model is not None and record.request.settings.get("model") == model.name
 
 
 def _page(view: View, pages: list[str]) -> str:

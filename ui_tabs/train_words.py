@@ -65,8 +65,8 @@ def events_html(events: Sequence[Event]) -> str:
     if not events:
         return ""
     rows = "".join(
-        f'<tr><td class="lk-number">{time.strftime("%H:%M:%S", time.localtime(event.time))}</td>'
-        f"<td>{html.escape(_event_word(event))}</td>"
+        f'<tr><td class="lk-nowrap">{time.strftime("%H:%M:%S", time.localtime(event.time))}</td>'
+        f'<td class="lk-nowrap">{html.escape(_event_word(event))}</td>'
         f"<td>{html.escape(str(event.data.get('message', '')))}</td></tr>"
         for event in list(events)[: -EVENTS_SHOWN - 1 : -1]
     )

@@ -27,6 +27,7 @@ from backend.storage.atomic import MIN_FREE_BYTES, read_json, require_free_disk,
 from backend.storage.audio import AudioRange
 from backend.storage.frame_table import frame_table_for
 from backend.storage.image import list_images, read_image
+from backend.storage.taken_names import take_name
 from backend.storage.video import probe
 from backend.storage.video_mark import TAGS, append_xmp
 from backend.storage.video_writer import FrameClock, Picture, VideoWriter, check, frame_clock
@@ -93,7 +94,7 @@ def run(settings: ExportSettings, ctx: StageContext) -> dict[str, Any]:
             append_xmp(partial)
         else:
             ctx.log("The mark as AI-manipulated is off for this file; its sidecar says so.", "warning")
-        video = _take_name(project.results_dir, settings.name, partial)
+        video = take_name(project.results_dir, settings.name, ".mp4", partial)
     finally:
         partial.unlink(missing_ok=True)
     sidecar = video.with_suffix(".json")
@@ -191,22 +192,6 @@ def _images_ahead(files: Sequence[Path]) -> Generator[npt.NDArray[np.uint8]]:
                 yield waiting.popleft().result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _take_name(folder: Path, name: str, finished: Path) -> Path:
-    """Give a finished file its name without ever taking one that is in use."""
-    number = 1
-    while True:
-        target = folder / (f"{name}.mp4" if number == 1 else f"{name}-{number}.mp4")
-        number += 1
-        if target.with_suffix(".json").exists():
-            continue
-        try:
-            target.touch(exist_ok=False)
-        except FileExistsError:
-            continue
-        finished.replace(target)
-        return target
 
 
 def _merge_facts(merged_dir: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from backend.core.errors import StopRequested
+from backend.core.errors import LookalikeError, StopRequested
 from backend.core.provenance import Provenance
 from backend.core.settings import TrainSettings
 from backend.devices import torch_devices
@@ -38,6 +38,8 @@ from backend.training.memory import is_out_of_memory, limit_threads, require_mem
 from backend.training.ranks import Ranks
 from backend.training.step import TrainStep
 
+_MOST_ROLLBACKS = 6
+
 
 def run(settings: TrainSettings, ctx: StageContext) -> dict[str, Any]:
     """Create a model, or go on with it, until a target, a limit or the user ends it.
@@ -51,6 +53,7 @@ def run(settings: TrainSettings, ctx: StageContext) -> dict[str, Any]:
         ModelBusyError: somebody else trains this model.
         MemoryShortError: the batch does not fit; the sentence proposes one that does.
         DamagedFileError: the model has checkpoints, but none is whole.
+        LookalikeError: the losses did not stay finite, however often the model was rolled back.
         StopRequested: the user asked to stop; everything is saved.
     """
     folder = ModelFolder(ctx.project.model_dir(settings.model))
@@ -110,7 +113,13 @@ class _Run:
             self._end_pretraining(training)
 
     def roll_back(self, training: Training) -> None:
-        """Back to the newest whole checkpoint."""
+        """Back to the newest whole checkpoint; LookalikeError when that was tried too often."""
+        if training.rate_factor <= 0.5**_MOST_ROLLBACKS:
+            raise LookalikeError(
+                f"The losses did not stay finite at iteration {training.iteration}, though the learning rate was "
+                f"halved {_MOST_ROLLBACKS} times; the model is kept as it was last saved.",
+                "Go on with a backup, clipped gradients, a lower learning rate or without the adversarial losses.",
+            )
         good = load_latest(self._folder.generations_dir)
         if good is None:
             return
@@ -134,10 +143,8 @@ class _Run:
         if training.ranks.rank == 0:
             self._losses.drop_after(training.iteration)
         augmenter = self._data.augmenter(training)
-        while not training.stop_reason:
-            failure = _out_of_memory(training, self._data, augmenter, callbacks)
-            if failure:
-                self._shrink(training, failure)
+        while failure := _out_of_memory(training, self._data, augmenter, callbacks):
+            self._shrink(training, failure)
         figures = {**metrics.summary(training), "reason": training.stop_reason}
         self._tell_end(training, figures["iterations_done"])
         losses = {"src_loss": checkpoint.info.src_loss, "dst_loss": checkpoint.info.dst_loss}
@@ -155,9 +162,9 @@ class _Run:
             TargetCallback(ctx.stop_requested),
             metrics,
             NanGuardCallback(ctx.emit),
-            PreviewCallback(previews[0], previews[1], ctx.job_dir, self._folder, ctx.emit),
             checkpoint,
             BackupCallback(self._folder, ctx.emit, lambda: ctx.take_request("backup"), checkpoint.save),
+            PreviewCallback(previews[0], previews[1], ctx.job_dir, self._folder, ctx.emit),
             LiveSettingsCallback(ctx.take_changes, ctx.emit),
             *board,
             LearningRateCallback(),

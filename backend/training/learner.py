@@ -92,6 +92,7 @@ class Learner:
             DamagedFileError: it is of the same kind and does not fit these parameters.
         """
         if rest.get("kind") != self._kind:
+            self._restart()
             return f"The optimiser changed from {rest.get('kind')} to {self._kind} and begins anew."
         rates = [group["lr"] for group in self.optimizer.param_groups]
         self.optimizer.load_state_dict(join_optimizer(tensors, rest["optimizer"]))
@@ -99,6 +100,11 @@ class Learner:
             group["lr"] = rate
         self.scale.load_state_dict(rest["scale"])
         return ""
+
+    def _restart(self) -> None:
+        self.optimizer.state.clear()
+        for group in self.optimizer.param_groups:
+            group["iterations"] = 0
 
 
 def require_gradients(network: torch.nn.Module, wanted: bool) -> None:

@@ -154,9 +154,9 @@ def train(training: Training, loader: BatchLoader, augmenter: Augmenter, callbac
     """
     read_at = time.perf_counter()
     if not training.started:
-        training.started = True
         for callback in callbacks:
             callback.on_start(training)
+        training.started = True
         training.obey()
     while not training.stop_reason:
         started = time.perf_counter()

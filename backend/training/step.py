@@ -180,6 +180,7 @@ class TrainStep:
             {name: facts for name, facts in rest.items() if name.startswith(("gan", "true_face"))},
         )
         notes += [self._resume(adversary) for adversary in self._adversaries.values()]
+        self.forget()
         return [note for note in notes if note]
 
     def _predict(self, src: FaceBatch, dst: FaceBatch) -> Reconstruction:

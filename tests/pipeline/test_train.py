@@ -93,7 +93,8 @@ def test_stop_saves_first(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> 
     assert info.iteration == 1
 
 
-def test_save_now_and_time_limit(watched: Watched) -> None:
+def test_save_now_and_time_limit(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backend.training.loop.READ_INTERVAL_S", 0.0)
     watched.requests.append("save")
     result = stage.run(tiny_settings(target_iterations=0, time_limit_min=0.005), watched.context)
     assert result["reason"] == "time limit"

@@ -13,12 +13,11 @@ from backend.core.settings import SaehdSettings
 from backend.models.registry import build_model
 from backend.pipeline import train as stage
 from backend.storage.checkpoint import KEEP, generations, load_latest
-from backend.training import loop
 from backend.training.callbacks import checkpoint
 from backend.training.dataset import FaceCache
 from backend.training.loader import BatchLoader
 from tests.drawn_faces import Person, write_faceset
-from tests.pipeline.training_project import Watched, drawn_project, tiny_settings
+from tests.pipeline.training_project import Watched, briskly, drawn_project, tiny_settings
 
 STRANGER = Person(skin=(60, 90, 120), hair=(90, 90, 200), eyes=(200, 120, 60), lips=(40, 40, 90))
 
@@ -27,7 +26,7 @@ Weights = dict[str, torch.Tensor]
 
 @pytest.fixture
 def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Watched:
-    monkeypatch.setattr(loop, "READ_INTERVAL_S", 0.0)
+    briskly(monkeypatch)
     write_faceset(tmp_path / "strangers", 5, STRANGER, size=64, seed=7)
     return Watched(drawn_project(tmp_path))
 

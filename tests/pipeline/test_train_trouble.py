@@ -10,23 +10,27 @@ from typing import Any
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
 
-from backend.core.errors import BadInputError, DiskFullError, MemoryShortError
+from backend.core.errors import BadInputError, DiskFullError, LookalikeError, MemoryShortError
 from backend.core.faces import FaceType
 from backend.pipeline import train as stage
 from backend.storage import atomic
 from backend.storage.checkpoint import generations, load_latest
-from backend.training import loop
-from backend.training.callbacks.nan_guard import PATIENCE
+from backend.training.callbacks import nan_guard
 from backend.training.objective import Losses, Objective
 from backend.training.step import TrainStep
 from tests.drawn_faces import write_faceset
-from tests.pipeline.training_project import Watched, drawn_project, tiny_settings
+from tests.pipeline.training_project import Watched, briskly, drawn_project, tiny_settings
+
+PATIENCE = 3
+"""Skipped steps in a row before these trainings are rolled back."""
 
 
 @pytest.fixture
 def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Watched:
-    monkeypatch.setattr(loop, "READ_INTERVAL_S", 0.0)
+    briskly(monkeypatch)
+    monkeypatch.setattr(nan_guard, "PATIENCE", PATIENCE)
     return Watched(drawn_project(tmp_path))
 
 
@@ -39,11 +43,16 @@ def metrics(watched: Watched) -> list[dict[str, Any]]:
 
 
 def on_objective(monkeypatch: pytest.MonkeyPatch, change: Callable[[Losses, int], Losses]) -> list[int]:
-    """Let every call of the objective pass through ``change(losses, number of the call)``; returns batch sizes."""
+    """Let the losses of every step pass through ``change(losses, number of the step)``; returns the batch sizes.
+
+    The trial that only estimates memory stays as it is.
+    """
     real = Objective.__call__
     sizes: list[int] = []
 
     def call(objective: Objective, out: Any, src: Any, dst: Any) -> Losses:
+        if isinstance(src.target, FakeTensor):
+            return real(objective, out, src, dst)
         sizes.append(len(src.target))
         return change(real(objective, out, src, dst), len(sizes))
 
@@ -102,6 +111,26 @@ def test_memory_that_runs_out_later_leaves_no_gradient_behind(
     assert gradients == [False, True, False, True]
 
 
+@pytest.mark.parametrize("at", [0, 3])
+def test_memory_that_runs_out_in_a_preview_costs_no_checkpoint(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    """Before the first and after the last iteration."""
+    real = stage.PreviewCallback._draw
+    fails = [True]
+
+    def draw(callback: Any, training: Any) -> None:
+        if training.iteration == at and fails.pop():
+            fails.append(False)
+            raise torch.OutOfMemoryError("out of memory")
+        real(callback, training)
+
+    monkeypatch.setattr(stage.PreviewCallback, "_draw", draw)
+    stage.run(tiny_settings(shrink_batch=True, preview_interval=100), watched.context)
+    assert [data["message"][:32] for data in milestones(watched, "batch")] == ["Memory ran out with a batch of 2"]
+    assert [path.name for path in generations(watched.folder().generations_dir)] == ["000000000-0", "000000003-0"]
+
+
 @pytest.mark.parametrize(("shrinks", "batch", "advice"), [(False, 8, "Try a batch size of 4"), (True, 1, "smaller")])
 def test_where_nothing_smaller_is_wanted_or_fits(
     watched: Watched, monkeypatch: pytest.MonkeyPatch, shrinks: bool, batch: int, advice: str
@@ -136,19 +165,19 @@ def test_losses_that_stay_infinite_lead_back_at_half_the_rate(
 ) -> None:
     calls = breaks(monkeypatch, range(5, 5 + PATIENCE))
     watched.requests.append("save")
-    settings = tiny_settings(target_iterations=16, preview_interval=100, optimizer="lion", learning_rate=1e-4)
+    settings = tiny_settings(target_iterations=9, preview_interval=100, optimizer="lion", learning_rate=1e-4)
     result = stage.run(settings, watched.context)
-    assert (result["iteration"], result["reason"], result["skipped"]) == (16, "target", PATIENCE)
-    assert len(calls) == 4 + PATIENCE + 15
+    assert (result["iteration"], result["reason"], result["skipped"]) == (9, "target", PATIENCE)
+    assert len(calls) == 4 + PATIENCE + 8
     [told] = milestones(watched, "rolled back")
     assert told["iteration"] == 1
-    assert "at iteration 14; back to iteration 1" in told["message"]
+    assert "at iteration 7; back to iteration 1" in told["message"]
     assert "5e-05" in told["message"]
     rates = [data["learning_rate"] for data in metrics(watched)]
-    assert rates == pytest.approx([1e-4] * 14 + [5e-5] * 15)
+    assert rates == pytest.approx([1e-4] * 7 + [5e-5] * 8)
     folder = watched.folder()
-    assert folder.history().iteration.tolist() == list(range(1, 17))
-    assert folder.terms.records()["iteration"].tolist() == list(range(1, 17))
+    assert folder.history().iteration.tolist() == list(range(1, 10))
+    assert folder.terms.records()["iteration"].tolist() == list(range(1, 10))
     info = folder.info()
     assert info is not None
     assert info.settings["learning_rate"] == 1e-4
@@ -168,8 +197,7 @@ def test_the_way_back_gives_exactly_what_was_saved(watched: Watched, monkeypatch
         seen.append({name: {k: v.clone() for k, v in t.items()} for name, t in training.step.state()[0].items()})
 
     monkeypatch.setattr(stage._Run, "roll_back", roll_back)
-    settings = tiny_settings(target_iterations=4, average_weights=True, gan_power=0.1, gan_dims=4)
-    stage.run(settings.model_copy(update={"target_iterations": 15}), watched.context)
+    stage.run(tiny_settings(target_iterations=8, average_weights=True, gan_power=0.1, gan_dims=4), watched.context)
     [found] = seen
     assert found.keys() == saved.tensors.keys()
     for name, values in saved.tensors.items():
@@ -186,9 +214,35 @@ def test_nothing_is_saved_while_losses_are_infinite(watched: Watched, monkeypatc
         return real(*arguments)
 
     monkeypatch.setattr(TrainStep, "__call__", step)
-    stage.run(tiny_settings(target_iterations=4, preview_interval=100), watched.context)
-    assert "back to iteration 2" in watched.text
-    assert [data["iteration"] for data in milestones(watched, "saved")] == [0, 1, 2, 3, 4]
+    stage.run(tiny_settings(target_iterations=6, preview_interval=100), watched.context)
+    assert "at iteration 5; back to iteration 2" in watched.text
+    assert [data["iteration"] for data in milestones(watched, "saved")] == list(range(7))
+
+
+def test_a_model_that_never_recovers_ends_the_training(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage.run(tiny_settings(target_iterations=1, preview_interval=100), watched.context)
+    monkeypatch.setattr(nan_guard, "PATIENCE", 1)
+    calls = breaks(monkeypatch, range(1, 1000))
+    with pytest.raises(LookalikeError, match="halved 6 times; the model is kept as it was last saved") as error:
+        stage.run(tiny_settings(target_iterations=100, preview_interval=100), watched.context)
+    assert "lower learning rate" in error.value.fix
+    assert len(calls) == 7
+    assert len(milestones(watched, "rolled back")) == 6
+    info = watched.folder().info()
+    assert info is not None
+    assert info.iteration == 1
+
+
+def test_the_way_back_forgets_what_was_gathered(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two batches that make a step the first is lost: the two after it make the next one."""
+    breaks(monkeypatch, range(3, 3 + PATIENCE))
+    settings = tiny_settings(target_iterations=6, accumulate=2, preview_interval=100)
+    result = stage.run(settings, watched.context)
+    assert "at iteration 5; back to iteration 0" in watched.text
+    assert result["skipped"] == PATIENCE
+    saved = load_latest(watched.folder().generations_dir)
+    assert saved is not None
+    assert saved.state.rest["optimizer"]["optimizer"]["param_groups"][0]["iterations"] == 3
 
 
 def test_a_few_bad_steps_are_passed_over(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,9 +271,7 @@ def test_faces_of_several_types_lose_the_narrow_ones(watched: Watched) -> None:
     assert f"{wide[4].name} was left out: it shows less" in watched.text
 
 
-def test_faces_deleted_while_training_goes_on_are_not_missed(
-    watched: Watched, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_faces_deleted_while_training_goes_on_are_not_missed(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     def change(losses: Losses, number: int) -> Losses:
         for side in ("src", "dst"):
             for path in watched.project.side(side).aligned_dir.glob("*.jpg"):
@@ -246,7 +298,7 @@ def test_a_full_disk_ends_the_training_and_spoils_nothing(watched: Watched, monk
 
     with monkeypatch.context() as patched:
         on_objective(patched, change)
-        with pytest.raises(DiskFullError, match="disk of .*generations has 1 MiB left") as error:
+        with pytest.raises(DiskFullError, match=r"disk of .*generations has 1 MiB left") as error:
             stage.run(tiny_settings(target_iterations=4), watched.context)
     assert "another disk" in error.value.fix
     assert [path.name for path in generations(folder.generations_dir)] == before

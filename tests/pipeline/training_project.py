@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from backend.core.settings import SaehdSettings
 from backend.pipeline.context import StageContext
 from backend.storage.model_folder import ModelFolder
@@ -41,6 +43,15 @@ def tiny_settings(**changes: Any) -> SaehdSettings:
         "seed": 5,
     }
     return SaehdSettings(**{**small, **changes})
+
+
+def briskly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the stage tell losses after every step, and spend no time on guessing the memory it will need."""
+    from backend.pipeline import train
+    from backend.training import loop
+
+    monkeypatch.setattr(loop, "READ_INTERVAL_S", 0.0)
+    monkeypatch.setattr(train, "require_memory", lambda settings, device, ranks: settings)
 
 
 @dataclass

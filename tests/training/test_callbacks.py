@@ -170,7 +170,7 @@ def test_settings_change_while_training() -> None:
     said: list[tuple[str, Any]] = []
     pending = [{"learning_rate": 1e-5}, {"batch_size": 3}, {"learning_rate": 7.0}]
     configured: list[TrainSettings] = []
-    running = training(TrainSettings(), SimpleNamespace(configure=configured.append))
+    running = training(TrainSettings(), SimpleNamespace(configure=configured.append, notes=[]))
     callback = LiveSettingsCallback(pending.pop, lambda kind, data: said.append((kind, data)))
     for _ in range(3):
         callback._asked_at = -10.0

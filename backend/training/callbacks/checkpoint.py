@@ -60,7 +60,9 @@ class CheckpointCallback(Callback):
         self._saved_iteration = training.iteration
 
     def on_losses(self, training: Training, rows: Sequence[LossRow]) -> None:
-        """Save when it is time or the user asked."""
+        """Save when it is time or the user asked, but no state whose losses are not finite: a way back leads here."""
+        if rows[-1].skipped:
+            return
         due = time.monotonic() - self._saved_at >= training.settings.save_interval_min * 60
         if self._save_requested() or due:
             self.save(training)

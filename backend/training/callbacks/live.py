@@ -27,9 +27,17 @@ class LiveSettingsCallback(Callback):
         self._take_changes = take_changes
         self._emit = emit
         self._asked_at = 0.0
+        self._notes_told = 0
+
+    def on_start(self, training: Training) -> None:
+        """What the step noted until now is told by whoever made it."""
+        self._notes_told = len(training.step.notes)
 
     def on_step(self, training: Training) -> None:
-        """Ask when it is time."""
+        """Ask when it is time; tell what the last change could not do as asked for."""
+        for note in training.step.notes[self._notes_told :]:
+            self._emit("log", {"level": "warning", "message": note})
+        self._notes_told = len(training.step.notes)
         now = time.monotonic()
         if now - self._asked_at < INTERVAL_S:
             return
