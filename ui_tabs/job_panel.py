@@ -53,6 +53,7 @@ class JobPanel:
         self._match = match
         self._start: tuple[Any, Callable[[View], str]] | None = None
         self._queues = False
+        self._about: Callable[[View, JobRequest], str] = lambda view, request: ""
         with gr.Column(elem_classes="lk-panel"):
             self.why = gr.HTML("", elem_id=f"{key}-why")
             self.box = gr.HTML(empty_html(empty), elem_id=f"{key}-job")
@@ -80,6 +81,10 @@ class JobPanel:
         self._start = (button, missing)
         self._queues = queues
 
+    def tell_apart(self, about: Callable[[View, JobRequest], str]) -> None:
+        """Say what the job works on where that is not what the rest of the tab shows; "" when it is."""
+        self._about = about
+
     def record(self, view: View) -> JobRecord | None:
         """The job that is shown: the newest one that runs or waits, else the newest."""
         found = [r for r in self.page.jobs(view, self._stages) if self._match(view, r.request)]
@@ -98,7 +103,7 @@ class JobPanel:
         record = self.record(view)
         state = record.status.state if record else None
         shown: Updates = {}
-        content = job_html(record) if record else empty_html(self._empty)
+        content = job_html(record, self._about(view, record.request)) if record else empty_html(self._empty)
         if view.changed(f"{self.key}.box", content):
             shown[self.box] = content
         if view.changed(f"{self.key}.buttons", state):
@@ -142,10 +147,11 @@ class JobPanel:
             self.page.manager.resume(view.project, record.id)
 
 
-def job_html(record: JobRecord) -> str:
-    """State, progress, rate, elapsed, time left, last message and error of a job."""
+def job_html(record: JobRecord, about: str = "") -> str:
+    """State, what it is about, progress, rate, elapsed, time left, last message and error of a job."""
     status = record.status
-    parts = [f'<div class="lk-job-line">{chip(status.state)}{_facts(record)}</div>', _bar(record)]
+    named = f'<b class="lk-fact">{html.escape(about)}</b>' if about else ""
+    parts = [f'<div class="lk-job-line">{chip(status.state)}{named}{_facts(record)}</div>', _bar(record)]
     if status.error:
         parts.append(f'<p class="lk-error" role="alert">{html.escape(status.error)}</p>')
     elif status.message and not (status.state.final and status.started):

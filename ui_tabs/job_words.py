@@ -25,7 +25,9 @@ def job_title(record: JobRecord) -> str:
     title = STAGE_TITLES.get(stage, stage)
     if settings.get("side") in SIDES:
         return f"{title}, {SIDES[settings['side']].lower()}"
-    name = str(settings.get("model") or settings.get("name") or "")
+    train = settings.get("train")
+    described = train.get("model") if isinstance(train, dict) else ""
+    name = str(settings.get("model") or described or settings.get("name") or "")
     return f"{title} {name}".strip()
 
 

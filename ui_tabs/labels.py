@@ -17,7 +17,7 @@ STAGE_TITLES: Mapping[str, str] = MappingProxyType(
         "extract-faces": "Faces from frames",
         "sort": "Sort faces",
         "train": "Train",
-        "summary": "Describe network",
+        "summary": "Describe network of",
         "evaluate": "Evaluate",
         "timelapse": "Time-lapse of",
         "model": "Model file of",

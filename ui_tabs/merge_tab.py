@@ -12,6 +12,7 @@ from backend.core.errors import LookalikeError
 from backend.core.settings import MergeSettings, Settings
 from backend.jobs.command import command_line
 from backend.jobs.warm import WarmPreview
+from backend.storage.model_folder import ModelFolder
 from backend.storage.workspace import Project
 from ui_tabs.context import PageContext, TabHandles, Updates, View
 from ui_tabs.form import SettingsForm, error_html
@@ -83,6 +84,8 @@ class MergeTab:
         view.local["merge.settings"] = settings
         updates = self.form.updates(settings)
         updates[self.form.widgets["model"]] = gr.update(choices=names, value=settings.model if names else "")
+        morph = self.form.widgets["morph_factor"]
+        updates[morph] = {**updates[morph], **self._morph(view, settings)[morph]}
         return {**updates, self.picture: empty_html(NOTHING_YET), self.said: "", self.views: VIEWS[0]}
 
     @property
@@ -92,6 +95,7 @@ class MergeTab:
     def _wire(self) -> None:
         page = self.page
         self.panel.attach_start(self.start, self._missing)
+        self.form.show_also([self.form.widgets["morph_factor"]], self._morph)
         self.form.wire(page, baseline=self._baseline, command=(self.command, self._command_html))
         page.act(self.start.click, self._begin, {*self.form.inputs, page.view}, [self.form.error])
         page.on(self.views.input, self._choose_view, [page.view, self.views], self._rendered)
@@ -101,6 +105,12 @@ class MergeTab:
         page.on([*looks, self.frame.change], self._render, seen, self._rendered, show_progress="minimal", **queue)
         page.on(self.tab.select, self._render, seen, self._rendered, show_progress="minimal", **queue)
         page.on(self.strip.select, _clicked_frame, None, self.frame)
+
+    def _morph(self, view: View, settings: Settings) -> Updates:
+        """The morph factor, only for a model that can morph."""
+        project, name = self.page.project(view), str(getattr(settings, "model", ""))
+        info = ModelFolder(project.model_dir(name)).info() if project and name in project.models() else None
+        return {self.form.widgets["morph_factor"]: gr.update(visible=info is not None and info.model_class == "amp")}
 
     # -- one frame
 

@@ -25,7 +25,7 @@ from ui_tabs.train_curve import stamp
 
 Moved = Callable[[View], Updates]
 
-NO_BACKUPS = "Backups appear here: set a time between them under Saving, or press Back up now while the model trains."
+NO_BACKUPS = "Backups appear here: set a time between them under Saving, or press Back up now."
 
 
 class ModelCare:
@@ -284,7 +284,8 @@ def backups_html(backups: Sequence[Backup]) -> str:
 
 
 def _backup_words(backup: Backup) -> str:
-    return f"iteration {backup.iteration:,}, {_date(backup.time)}, {size(backup.bytes)}"
+    kept = f", {backup.pinned}" if backup.pinned else ""
+    return f"iteration {backup.iteration:,}{kept}, {_date(backup.time)}, {size(backup.bytes)}"
 
 
 def _date(at: float) -> str:

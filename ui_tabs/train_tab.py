@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 
 from backend.core.errors import BadInputError, LookalikeError
+from backend.core.jobs import JobRequest
 from backend.core.settings import TRAIN_SETTINGS, Settings, TrainSettings
 from backend.jobs.command import command_line
 from backend.storage.model_folder import ModelFolder, ModelInfo
@@ -110,6 +111,7 @@ class TrainTab:
         everything = {*self.forms.inputs, page.view}
         errors = [form.error for form in self.forms.forms.values()]
         self.panel.attach_start(self.start, self._missing)
+        self.panel.tell_apart(self._other_model)
         for form in self.forms.forms.values():
             form.show_also(self.live.outputs, self._checked)
             form.wire(page, baseline=self._baseline, command=(self.command, self._command_html), fault=self._fault)
@@ -200,12 +202,16 @@ class TrainTab:
 
     # -- jobs
 
+    def _other_model(self, view: View, request: JobRequest) -> str:
+        name = str(request.settings.get("model", ""))
+        return "" if name == self._picked(view) else name
+
     def _missing(self, view: View) -> str:
         project = self.page.project(view)
         if project is None:
             return "No project is open."
         checked = view.local.get("train.checked")
-        if isinstance(checked, TrainSettings) and checked.synthetic:
+        if isinstance(checked, TrainSettings) and (checked.synthetic or checked.pretraining):
             return ""
         sides = {"src": "source", "dst": "destination"}
         lacking = [word for side, word in sides.items() if getattr(project.status(), side).faces == 0]

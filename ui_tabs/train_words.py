@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 import time
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -11,7 +12,7 @@ from typing import Any
 from backend.core.jobs import Event
 from backend.storage.model_folder import ModelFolder
 from ui_tabs.context import PageContext
-from ui_tabs.labels import choice_label
+from ui_tabs.labels import choice_label, label_of
 
 EVENTS_SHOWN = 12
 
@@ -22,6 +23,8 @@ EVENT_WORDS: Mapping[str, str] = MappingProxyType(
     }
 )
 """What of a milestone -> its word; others are shown as they are."""
+
+_CHANGED = re.compile(r"\b([a-z]\w*) (\S+) -> ")
 
 _FIGURES = (
     ("src_loss", "src loss", "{:.4f}"),
@@ -67,7 +70,7 @@ def events_html(events: Sequence[Event]) -> str:
     rows = "".join(
         f'<tr><td class="lk-nowrap">{time.strftime("%H:%M:%S", time.localtime(event.time))}</td>'
         f'<td class="lk-nowrap">{html.escape(_event_word(event))}</td>'
-        f"<td>{html.escape(str(event.data.get('message', '')))}</td></tr>"
+        f"<td>{html.escape(_event_message(event))}</td></tr>"
         for event in list(events)[: -EVENTS_SHOWN - 1 : -1]
     )
     return f'<table class="lk-table"><tbody>{rows}</tbody></table>'
@@ -114,3 +117,11 @@ def _waiting_share(data: Mapping[str, Any]) -> float | None:
 def _event_word(event: Event) -> str:
     what = str(event.data.get("what") or event.data.get("level", ""))
     return EVENT_WORDS.get(what, what)
+
+
+def _event_message(event: Event) -> str:
+    """What a milestone says; settings by their labels instead of their names."""
+    words = str(event.data.get("message", ""))
+    if event.data.get("what") != "settings":
+        return words
+    return _CHANGED.sub(lambda found: f"{label_of('train', found[1])} {found[2]} to ", words)

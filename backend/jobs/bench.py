@@ -38,6 +38,9 @@ _SMALL_AMP = MappingProxyType(
 STEPS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "liae-ud 128/128/64/64/22, batch 4": MappingProxyType({**_SAEHD, "archi": "liae-ud"}),
+        "liae-ud 128/128/64/64/22, batch 4, one channel": MappingProxyType(
+            {**_SAEHD, "archi": "liae-ud", "channels": 1}
+        ),
         "df 128/128/64/64/22, batch 4": MappingProxyType({**_SAEHD, "archi": "df"}),
         "Quick96, batch 4": MappingProxyType({"model_class": "quick96", "batch_size": 4}),
         "AMP 128/128-256/32/32/16, batch 4": MappingProxyType({"model_class": "amp", "batch_size": 4, **_SMALL_AMP}),
@@ -49,14 +52,14 @@ QUICK = ("liae-ud 128/128/64/64/22, batch 4",)
 
 _LAMBDA = MappingProxyType({**_SAEHD, "batch_size": 64})
 _LAMBDA_416 = MappingProxyType(
-    {"resolution": 416, "ae_dims": 288, "e_dims": 168, "d_dims": 168, "d_mask_dims": 120, "batch_size": 8}
+    {"resolution": 416, "ae_dims": 288, "e_dims": 168, "d_dims": 120, "d_mask_dims": 40, "batch_size": 8}
 )
 CARDS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "liae_128_128_64_64, batch 64": MappingProxyType({**_LAMBDA, "archi": "liae"}),
         "liae_gan_128_128_64_64, batch 64": MappingProxyType({**_LAMBDA, "archi": "liae", "gan_power": 0.1}),
         "liae_ud_gan_128_128_64_64, batch 64": MappingProxyType({**_LAMBDA, "archi": "liae-ud", "gan_power": 0.1}),
-        "liae_ud_416_288_168_168_120, batch 8": MappingProxyType({**_LAMBDA_416, "archi": "liae-ud"}),
+        "liae_ud_416_288_168_120, batch 8": MappingProxyType({**_LAMBDA_416, "archi": "liae-ud"}),
     }
 )
 """The configurations of the field's mixed-precision fork."""

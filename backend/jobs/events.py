@@ -8,7 +8,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -91,6 +91,16 @@ def read_events(path: Path, after_offset: int = 0) -> tuple[list[Event], int]:
         return [], 0
     end = block.rfind(b"\n") + 1
     return [event for line in block[:end].splitlines() if (event := _parse(line))], start + end
+
+
+def read_milestones(path: Path) -> Iterator[Event]:
+    """All milestones, oldest first. Other lines are not parsed: days of training make a hundred thousand of them."""
+    try:
+        with path.open("rb") as file:
+            found = (_parse(line) for line in file if b'"milestone"' in line)
+            yield from (event for event in found if event is not None and event.kind == "milestone")
+    except FileNotFoundError:
+        return
 
 
 def _parse(line: bytes) -> Event | None:

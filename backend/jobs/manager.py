@@ -24,7 +24,17 @@ from backend.jobs.events import json_safe
 from backend.jobs.launch import Launch, is_alive, launch_worker, mark_started, terminate
 from backend.jobs.lock import FileLock
 from backend.jobs.scheduler import BEST, lane_of, next_to_start, places
-from backend.jobs.store import STOP_FILE, JobRecord, JobStore, add_changes, last_words, one_line, update_status
+from backend.jobs.store import (
+    STOP_FILE,
+    JobRecord,
+    JobStore,
+    add_changes,
+    changes_left,
+    last_settings,
+    last_words,
+    one_line,
+    update_status,
+)
 from backend.storage.atomic import require_free_disk
 from backend.storage.weights import default_folder
 from backend.storage.workspace import Project, Workspace
@@ -147,20 +157,23 @@ class JobManager:
             store.update(job_id, expect={JobState.RUNNING}, state=JobState.STOPPING)
 
     def retry(self, project: Project | str, job_id: str) -> str:
-        """Queue an ended job again with the same settings and return the new id. Training resumes its model."""
+        """Queue an ended job again and return the new id. Training resumes its model.
+
+        The settings are the same, with what the user changed while it ran.
+        """
         store = self.store(project)
         record = store.record(job_id)
         if not record.status.state.final:
             raise BadInputError("This job has not ended yet.", "Stop it first.")
         model_class = str(record.request.settings.get("model_class", "saehd"))
         try:
-            settings = settings_class(record.request.stage, model_class).model_validate(record.request.settings)
+            settings = _as_it_ended(record, settings_class(record.request.stage, model_class))
         except (KeyError, ValueError) as error:
             raise BadInputError("The settings of this job cannot be used any more.", "Start it anew.") from error
         return self.submit(project, record.request.stage, settings, retry_of=job_id)
 
     def resume(self, project: Project | str, job_id: str) -> str:
-        """Go on with an interrupted or stopped job: a new job with the same settings, see retry."""
+        """Go on with an interrupted or stopped job: a new job, see retry."""
         return self.retry(project, job_id)
 
     def reorder(self, project: Project | str, job_id: str, step: int) -> None:
@@ -289,3 +302,21 @@ class JobManager:
 
     def _best_device(self) -> str | None:
         return resolve_device(BEST, self._devices).name if self._devices is not None else None
+
+
+def _as_it_ended(record: JobRecord, kind: type[Settings]) -> Settings:
+    """Settings of an ended job with the changes that it took over while it ran, and with those it had no time to take.
+
+    Raises:
+        ValidationError: the settings of the job do not fit this version of the program.
+    """
+    live = {name for name, field in kind.model_fields.items() if is_live(field)}
+    taken, left = (
+        {name: value for name, value in found.items() if name in live}
+        for found in (last_settings(record.path), changes_left(record.path))
+    )
+    settings = {**record.request.settings, **taken}
+    try:
+        return kind.model_validate({**settings, **left})
+    except ValidationError:
+        return kind.model_validate(settings)

@@ -25,7 +25,7 @@ from pydantic import ValidationError
 from backend.core.errors import BadInputError, LookalikeError
 from backend.core.jobs import Event, JobRequest, JobState, JobStatus
 from backend.core.settings import Settings
-from backend.jobs.events import json_safe, read_events
+from backend.jobs.events import json_safe, read_events, read_milestones
 from backend.jobs.lock import locked
 from backend.storage.atomic import read_json, write_json
 from backend.storage.workspace import Project
@@ -213,6 +213,17 @@ def take_changes(job_dir: Path) -> dict[str, Any]:
         changes = _read_changes(file)
         file.unlink(missing_ok=True)
     return changes
+
+
+def last_settings(job_dir: Path) -> dict[str, Any]:
+    """Settings that a job reported after the user had changed some while it ran; {} when it never did."""
+    told = (event.data.get("settings") for event in read_milestones(job_dir / "events.jsonl"))
+    return next((found for found in reversed(list(told)) if isinstance(found, dict)), {})
+
+
+def changes_left(job_dir: Path) -> dict[str, Any]:
+    """Settings that were left for the worker and that it did not take; they stay."""
+    return _read_changes(job_dir / CHANGES_FILE)
 
 
 def tail(path: Path, lines: int) -> str:

@@ -112,6 +112,7 @@ def build_model(settings: TrainSettings, seed: int | None = None) -> FaceSwapMod
     if spec is None:
         known = ", ".join(sorted(MODELS))
         raise BadInputError(f"There is no model class '{settings.model_class}'.", f"Choose one of: {known}.")
+    settings = settings.resolved()
     if seed is None:
         return spec.build(settings)
     with torch.random.fork_rng(devices=[]):

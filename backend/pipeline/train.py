@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import shutil
 import time
 from typing import Any
 
@@ -17,6 +18,7 @@ from backend.pipeline.context import StageContext
 from backend.pipeline.train_data import TrainingData, load_data
 from backend.pipeline.train_ranks import train_on_several
 from backend.storage.checkpoint import Generation, load_latest, remove_unfinished
+from backend.storage.model_backups import create_backup
 from backend.storage.model_folder import ModelFolder, ModelInfo, resume_settings
 from backend.storage.term_history import TermHistory
 from backend.training.augment import Augmenter
@@ -34,7 +36,13 @@ from backend.training.evaluate import evenly, held_out_ssim
 from backend.training.loader import take
 from backend.training.loop import Training, train
 from backend.training.loss_log import LossLog
-from backend.training.memory import is_out_of_memory, limit_threads, require_memory, short_of_memory
+from backend.training.memory import (
+    is_out_of_memory,
+    limit_threads,
+    release_memory,
+    require_memory,
+    short_of_memory,
+)
 from backend.training.ranks import Ranks
 from backend.training.step import TrainStep
 
@@ -144,7 +152,7 @@ class _Run:
             self._losses.drop_after(training.iteration)
         augmenter = self._data.augmenter(training)
         while failure := _out_of_memory(training, self._data, augmenter, callbacks):
-            self._shrink(training, failure)
+            self._shrink(training, failure, checkpoint)
         figures = {**metrics.summary(training), "reason": training.stop_reason}
         self._tell_end(training, figures["iterations_done"])
         losses = {"src_loss": checkpoint.info.src_loss, "dst_loss": checkpoint.info.dst_loss}
@@ -175,29 +183,41 @@ class _Run:
         info = saved.state.info if saved is not None else None
         if info is None:
             info = ModelInfo(model_class=chosen.model_class, settings=chosen.model_dump(mode="json"))
+        if training.iteration == 0:
+            info = info.model_copy(update={"sessions": ()})
         ctx = self._ctx
         return CheckpointCallback(
             self._folder, info, self._losses, ctx.emit, _provenance(chosen, ctx), lambda: ctx.take_request("save")
         )
 
     def _end_pretraining(self, training: Training) -> None:
-        """Keep what was learned of faces in general, forget whose they were; iterations count anew."""
+        """Keep what was learned of faces in general, forget whose they were; iterations count anew.
+
+        The pretrained state stays as a backup that no limit removes, with its losses and previews.
+        """
+        if training.ranks.rank == 0:
+            create_backup(self._folder, pinned="pretrained")
+            shutil.rmtree(self._folder.history_dir, ignore_errors=True)
         model = training.step.model
         fresh = build_model(training.chosen, training.chosen.seed + 1)
         for name in model.identity_parts():
             model.parts()[name].load_state_dict(fresh.parts()[name].state_dict())
         training.step.restart_average()
         training.iteration, training.drawn = 0, (0, 0)
-        message = f"Pretraining is over: {', '.join(model.identity_parts())} begin anew, iterations count from 0."
+        anew = ", ".join(model.identity_parts())
+        message = f"Pretraining is over and kept as a backup: {anew} begin anew, iterations count from 0."
         self._ctx.milestone("pretrained", message, 0)
 
-    def _shrink(self, training: Training, failure: str) -> None:
-        """Go on with a smaller batch after memory ran out; MemoryShortError when that is not wanted or not possible."""
-        batch = training.chosen.batch_size
+    def _shrink(self, training: Training, failure: str, checkpoint: CheckpointCallback) -> None:
+        """Go on with a smaller batch after memory ran out; save and MemoryShortError when that cannot be."""
+        batch, device = training.chosen.batch_size, training.step.device
         smaller = batch * 3 // 4
-        if not training.chosen.shrink_batch or smaller < 1 or training.ranks.count > 1:
-            raise short_of_memory(training.chosen, training.step.device, training.ranks.count)
         training.step.forget()
+        release_memory(device)
+        if not training.chosen.shrink_batch or smaller < 1 or training.ranks.count > 1:
+            if training.started and training.ranks.rank == 0:
+                checkpoint.save(training)
+            raise short_of_memory(training.chosen, device, training.ranks.count)
         training.chosen = training.chosen.model_copy(update={"batch_size": smaller})
         message = f"Memory ran out with a batch of {batch} ({failure}); going on with {smaller}."
         self._ctx.milestone("batch", message, training.iteration)
@@ -248,7 +268,7 @@ def _load(folder: ModelFolder, ctx: StageContext) -> Generation | None:
 def _settings_of(saved: Generation | None, given: TrainSettings, ranks: Ranks) -> TrainSettings:
     """Settings of this run: frozen ones from the checkpoint, and a seed where none was chosen."""
     stored = saved.state.info.settings if saved else {}
-    settings = resume_settings(stored, given)
+    settings = resume_settings(stored, given).resolved()
     seed = settings.seed or int(stored.get("seed") or 0) or 1 + secrets.randbelow(2**31 - 1)
     return settings.model_copy(update={"seed": ranks.agree(seed)})
 

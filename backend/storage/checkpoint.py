@@ -47,7 +47,7 @@ class CheckpointState(BaseModel):
     Attributes:
         iteration: iterations trained.
         info: the model.json that belongs to it.
-        rng: random number states and sample counters, JSON; see the training loop.
+        rng: random number states, sample counters and where the learning rate stands, JSON; see random_state().
         rest: what of each set of tensors is no tensor, JSON, by the name of the set.
         provenance: travels into merged frames and files.
         checksums: name of a set of tensors -> sha256 of its file in hex.

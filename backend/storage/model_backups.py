@@ -56,12 +56,14 @@ class Backup:
         iteration: of its checkpoint.
         time: unix time at which it was made.
         bytes: sum of the sizes of its files, shared or not.
+        pinned: why it stays whatever the limits, "" when it is one like the others.
     """
 
     name: str
     iteration: int
     time: float
     bytes: int
+    pinned: str = ""
 
 
 class _Facts(BaseModel):
@@ -71,6 +73,7 @@ class _Facts(BaseModel):
     iteration: int
     time: float
     bytes: int
+    pinned: str = ""
 
 
 def list_backups(folder: ModelFolder) -> list[Backup]:
@@ -79,11 +82,11 @@ def list_backups(folder: ModelFolder) -> list[Backup]:
     for path in folder.backups_dir.glob("[0-9]*-[0-9]*"):
         with contextlib.suppress(OSError, DamagedFileError, ValidationError):
             facts = _Facts.model_validate(read_json(path / _FACTS))
-            found.append(Backup(path.name, facts.iteration, facts.time, facts.bytes))
+            found.append(Backup(path.name, facts.iteration, facts.time, facts.bytes, facts.pinned))
     return sorted(found, key=lambda backup: (backup.time, backup.name), reverse=True)
 
 
-def create_backup(folder: ModelFolder, progress: Progress = no_progress) -> Backup:
+def create_backup(folder: ModelFolder, progress: Progress = no_progress, pinned: str = "") -> Backup:
     """Keep the newest checkpoint with its losses and pictures. Call only as the folder's writer.
 
     When the newest backup holds that checkpoint already, it is returned and nothing is written.
@@ -91,6 +94,7 @@ def create_backup(folder: ModelFolder, progress: Progress = no_progress) -> Back
     Args:
         folder: the model's folder.
         progress: told the bytes as they are done; what it raises leaves no backup.
+        pinned: why it has to stay whatever the limits; "" for one that may be pruned.
 
     Raises:
         BadInputError: nothing was saved yet.
@@ -101,7 +105,7 @@ def create_backup(folder: ModelFolder, progress: Progress = no_progress) -> Back
     if generation is None:
         raise BadInputError(f"The model '{folder.name}' was not saved yet.", "Train it first.")
     same = _backup_of(folder, generation)
-    if same is not None:
+    if same is not None and (same.pinned or not pinned):
         return same
     folder.backups_dir.mkdir(exist_ok=True)
     remove_leftovers(folder)
@@ -115,8 +119,9 @@ def create_backup(folder: ModelFolder, progress: Progress = no_progress) -> Back
         _keep_history(folder, temporary, info.iteration, progress)
         write_json(temporary / "model.json", info.model_dump(mode="json"))
         now = time.time()
-        backup = Backup(_free_name(folder, info.iteration, now), info.iteration, now, folder_bytes(temporary))
-        facts = _Facts(iteration=backup.iteration, time=backup.time, bytes=backup.bytes)
+        name = _free_name(folder, info.iteration, now)
+        backup = Backup(name, info.iteration, now, folder_bytes(temporary), pinned)
+        facts = _Facts(iteration=backup.iteration, time=backup.time, bytes=backup.bytes, pinned=pinned)
         write_json(temporary / _FACTS, facts.model_dump())
         temporary.rename(folder.backups_dir / backup.name)
     except BaseException:
@@ -127,7 +132,7 @@ def create_backup(folder: ModelFolder, progress: Progress = no_progress) -> Back
 
 
 def prune_backups(folder: ModelFolder, kept: int, gigabytes: float) -> list[str]:
-    """Remove the oldest backups beyond a number and beyond a size together; the newest one always stays.
+    """Remove the oldest backups beyond a number and beyond a size together; the newest and pinned ones always stay.
 
     Args:
         folder: the model's folder.
@@ -138,7 +143,8 @@ def prune_backups(folder: ModelFolder, kept: int, gigabytes: float) -> list[str]
         names of the removed ones.
     """
     total, removed = 0, []
-    for number, backup in enumerate(list_backups(folder)):
+    loose = (backup for backup in list_backups(folder) if not backup.pinned)
+    for number, backup in enumerate(loose):
         total += backup.bytes
         if number > 0 and (number >= kept or total > gigabytes * GB):
             _remove(folder.backups_dir / backup.name)

@@ -57,7 +57,7 @@ class Session(BaseModel):
     ended: float
     first_iteration: int
     last_iteration: int
-    job: str = ""
+    holdout_every: int | None = None
 
 
 class ModelInfo(BaseModel):
@@ -155,11 +155,6 @@ class ModelFolder:
         """The loss curve, decimated; see LossHistory.curve."""
         return self.losses.curve(since, last, points)
 
-    def session_starts(self) -> tuple[int, ...]:
-        """Iterations at which runs of training began, ascending, each once; empty before the first save."""
-        info = self.info()
-        return tuple(sorted({session.first_iteration for session in info.sessions})) if info else ()
-
     def write_csv(self, path: Path) -> int:
         """Write the whole loss history as a table; see loss_csv.write_csv(). Returns the number of iterations."""
         return write_csv(self.losses, self.terms, path)
@@ -246,13 +241,16 @@ def preview_iteration(path: Path) -> int:
 
 
 def frozen_mismatch(saved: Mapping[str, Any], given: TrainSettings) -> list[FrozenMismatch]:
-    """Settings of the given kind that cannot change and differ from the stored ones, among those really given."""
-    wanted = given.model_dump(mode="json")
+    """Settings of the given kind that cannot change and differ from the stored ones, among those really given.
+
+    A number that is left to a rule is none of them.
+    """
+    wanted, resolved = given.model_dump(mode="json"), given.resolved().model_dump(mode="json")
     return [
         FrozenMismatch(name, saved[name], wanted[name])
         for name, field in type(given).model_fields.items()
         if is_frozen(field) and name != "model" and name in given.model_fields_set and name in saved
-        if saved[name] != wanted[name]
+        if wanted[name] == resolved[name] != saved[name]
     ]
 
 

@@ -45,6 +45,7 @@ class Adversary(ABC):
     name: str
 
     def __init__(self, network: nn.Module, settings: TrainSettings, precision: Precision, ranks: Ranks) -> None:
+        network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - torch's stub lacks it
         self.network = network.to(precision.device).train()
         self.power = 0.0
         self._precision = precision

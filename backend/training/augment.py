@@ -86,8 +86,10 @@ class AugmentOptions:
 class Augmenter:
     """Makes training batches of undistorted ones. Where the input is not distorted it is the target tensor itself.
 
-    Quick96 takes the batch before once more, with its targets as input, whenever the iteration is a multiple of 3.
-    The first batch after a start has none before it and is then taken un-warped.
+    Quick96 takes the batch before once more, with its targets as input, whenever the iteration is a multiple of 3:
+    again() instead of a new batch. Without a batch before it, at a start, a new one is then taken un-warped. So a
+    training that is to go on at such an iteration has to begin with the faces and the random numbers of the batch
+    before, and finds the very same pictures.
 
     Args:
         settings: effective ones.
@@ -110,18 +112,30 @@ class Augmenter:
         """src and dst of one iteration.
 
         Args:
-            raw: this process's part of the batch.
+            raw: this process's part of a new batch.
             iteration: how many iterations were done before.
         """
-        if self._plain_every and iteration % self._plain_every == 0:
-            src, dst = self._last or self._augmented(raw)
-            return _unwarped(src), _unwarped(dst)
-        batch = self._augmented(raw)
+        batch = augment(raw, self._options, self._generator, self._device, self._share)
         self._last = batch if self._plain_every else None
-        return batch
+        return self.again() if self._is_plain(iteration) else batch
 
-    def _augmented(self, raw: RawBatch) -> tuple[FaceBatch, FaceBatch]:
-        return augment(raw, self._options, self._generator, self._device, self._share)
+    def reuses(self, iteration: int) -> bool:
+        """Whether the iteration after so many takes the batch before once more: ask again() for it."""
+        return self._last is not None and self._is_plain(iteration)
+
+    def again(self) -> tuple[FaceBatch, FaceBatch]:
+        """The batch before with its targets as input. ValueError when there is none."""
+        if self._last is None:
+            raise ValueError("there is no batch before this one")
+        src, dst = self._last
+        return _unwarped(src), _unwarped(dst)
+
+    def forget(self) -> None:
+        """Drop the batch before."""
+        self._last = None
+
+    def _is_plain(self, iteration: int) -> bool:
+        return self._plain_every > 0 and iteration % self._plain_every == 0
 
 
 def augment(

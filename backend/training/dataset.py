@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from collections import Counter
@@ -103,11 +104,20 @@ class FaceCache:
         return yaws
 
     def split(self, holdout_every: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """(trained, held out) entries; every N-th usable face is held out, none when N is 0 or too few would remain."""
-        held = np.zeros(len(self.usable), bool)
-        if holdout_every > 0:
-            held[holdout_every - 1 :: holdout_every] = True
-        if held.sum() > len(held) - MIN_FACES:
+        """(trained, held out) entries: about one usable face in N is held out, none when N is 0 or too few would remain.
+
+        The name of its file decides, so that a face which is held out stays so when others come, go or change places.
+        Where that takes none or too many of a small set, those of the smallest digests are held out.
+        """
+        if holdout_every <= 0:
+            return self.usable, self.usable[:0]
+        digests = np.array([_digest(self.names[entry]) for entry in self.usable], np.uint64)
+        most = len(digests) - MIN_FACES
+        held = digests % np.uint64(holdout_every) == 0
+        if not 0 < held.sum() <= most:
+            held[:] = False
+            held[np.argsort(digests, kind="stable")[: len(digests) // holdout_every]] = True
+        if held.sum() > most:
             held[:] = False
         return self.usable[~held], self.usable[held]
 
@@ -193,6 +203,11 @@ def prepare_face(image: Bytes, face: Face, shape: FaceShape, reduction: int = 1)
     if shape.channels == 1:
         picture = np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY), np.uint8)[..., None]
     return picture, _masks(face, matrix, (height, width), side)
+
+
+def _digest(name: str) -> int:
+    """A number of 64 bits that looks random and is always the same for a name."""
+    return int.from_bytes(hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8).digest(), "little")
 
 
 def _masks(face: Face, matrix: Float64, image_hw: tuple[int, int], side: int) -> Bytes:

@@ -3,7 +3,7 @@
 ::
 
     on_start
-    while nobody asked to stop:
+    while nobody asked to stop, or an optimiser step is not complete:
         before_step
         step(augmenter(loader.next()))
         now and then: on_losses        what happened since the last time, fetched from the device at once
@@ -82,8 +82,12 @@ class Training:
         ranks: the processes that train together.
         iteration: iterations done, those of earlier runs included.
         drawn: faces drawn so far by the src and the dst sampler.
+        before: what ``drawn`` and the generator's state were before the last batch, where the next iteration takes
+            that batch once more; None where it takes a new one. See random_point().
         step_s: seconds of the last iteration.
-        rate_factor: share of the learning rate that is left after roll-backs.
+        rate_factor: share of the learning rate that is left after roll-backs, those of earlier runs included.
+        annealing: the target that the rate is annealed towards, and the iteration at which that began; see
+            anneal_from().
         started: observers have been told of the start.
         stop_reason: why the loop ends; empty while it goes on.
         orders: for the loop, before the next iteration.
@@ -97,7 +101,9 @@ class Training:
     iteration: int = 0
     drawn: tuple[int, int] = (0, 0)
     step_s: float = 0.0
+    before: tuple[tuple[int, int], Tensor] | None = None
     rate_factor: float = 1.0
+    annealing: tuple[int, int] = (0, 0)
     started: bool = field(default=False, init=False)
     stop_reason: str = field(default="", init=False)
     orders: Orders = field(default_factory=Orders, init=False)
@@ -131,6 +137,22 @@ class Training:
             row = LossRow(self.iteration, 0.0, 0.0, False, time.time(), step_s, wait_s)
             self._unread.append((row, losses))
 
+    def random_point(self) -> tuple[tuple[int, int], Tensor]:
+        """Where samplers and augmentation have to begin to repeat the next iteration: ``drawn``, generator's state."""
+        return self.before or (self.drawn, self.generator.get_state())
+
+    def anneal_from(self) -> int:
+        """The iteration at which annealing towards the present target began.
+
+        It stays the same over all runs while the schedule is "anneal" and the target does not change; otherwise it
+        begins anew where the training stands.
+        """
+        settings = self.settings
+        target = settings.target_iterations if settings.lr_schedule == "anneal" else 0
+        if self.annealing[0] != target:
+            self.annealing = (target, self.iteration)
+        return self.annealing[1]
+
     def read_losses(self) -> list[LossRow]:
         """Fetch the losses noted since the last time, oldest first."""
         unread, self._unread = self._unread, []
@@ -146,36 +168,53 @@ class Training:
 def train(training: Training, loader: BatchLoader, augmenter: Augmenter, callbacks: Sequence[Callback]) -> None:
     """Train until an observer stops it. After an error it can be called again, and goes on where it was.
 
+    A stop waits for the optimiser step that is being gathered: with "accumulate" a training ends up to so many less one
+    iterations later, and loses nothing. Likewise losses that were told in the middle of such a step are told again
+    at its end, where the model can be saved.
+
     Args:
         training: where to begin; changed in place.
         loader: an opened loader.
         augmenter: distorts what it gives.
         callbacks: observers, called in this order.
     """
-    read_at = time.perf_counter()
+    read_at, owed = time.perf_counter(), False
+    augmenter.forget()
     if not training.started:
         for callback in callbacks:
             callback.on_start(training)
         training.started = True
         training.obey()
-    while not training.stop_reason:
-        started = time.perf_counter()
-        batch = loader.next()
-        waited = time.perf_counter() - started
+    while not training.stop_reason or training.step.gathered:
         for callback in callbacks:
             callback.before_step(training)
-        losses = training.step(*augmenter(batch, training.iteration))
-        training.drawn = batch.drawn
-        training.note(losses, time.perf_counter() - started, waited)
-        if time.perf_counter() - read_at >= READ_INTERVAL_S:
+        _iterate(training, loader, augmenter)
+        whole = not training.step.gathered
+        if time.perf_counter() - read_at >= READ_INTERVAL_S or (owed and whole):
             _tell_losses(training, callbacks)
-            read_at = time.perf_counter()
+            read_at, owed = time.perf_counter(), not whole
         for callback in callbacks:
             callback.on_step(training)
         training.obey()
     _tell_losses(training, callbacks)
     for callback in callbacks:
         callback.on_end(training)
+
+
+def _iterate(training: Training, loader: BatchLoader, augmenter: Augmenter) -> None:
+    """One iteration, with a new batch or with the one before once more."""
+    started = time.perf_counter()
+    if augmenter.reuses(training.iteration):
+        training.note(training.step(*augmenter.again()), time.perf_counter() - started, 0.0)
+        training.before = None
+        return
+    before = training.drawn, training.generator.get_state()
+    batch = loader.next()
+    waited = time.perf_counter() - started
+    losses = training.step(*augmenter(batch, training.iteration))
+    training.drawn = batch.drawn
+    training.note(losses, time.perf_counter() - started, waited)
+    training.before = before if augmenter.reuses(training.iteration) else None
 
 
 def _tell_losses(training: Training, callbacks: Sequence[Callback]) -> None:

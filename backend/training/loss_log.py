@@ -24,28 +24,32 @@ class LossLog:
     def __init__(self, history: LossHistory, terms: TermHistory) -> None:
         self._history = history
         self._terms = terms
-        self._since_mark: list[tuple[float, float]] = []
+        self._forget()
 
     def add(self, rows: Sequence[LossRow]) -> None:
         """Append rows, oldest first, at least one."""
         self._history.append([(row.iteration, row.src, row.dst, row.time) for row in rows])
         self._terms.append(rows[-1].iteration, mean_terms(rows))
-        self._since_mark.extend((row.src, row.dst) for row in rows)
+        for row in rows:
+            if math.isfinite(row.src) and math.isfinite(row.dst):
+                self._count, self._src, self._dst = self._count + 1, self._src + row.src, self._dst + row.dst
 
     def mark(self) -> tuple[float, float] | None:
         """Mean (src, dst) losses since the last mark, None without a finite one; the files are on disk then."""
         self._history.sync()
-        finite = [pair for pair in self._since_mark if all(map(math.isfinite, pair))]
-        self._since_mark.clear()
-        if not finite:
-            return None
-        return sum(s for s, _ in finite) / len(finite), sum(d for _, d in finite) / len(finite)
+        count, src, dst = self._count, self._src, self._dst
+        self._forget()
+        return (src / count, dst / count) if count else None
 
     def drop_after(self, iteration: int) -> None:
         """Forget everything after an iteration, in the files too."""
-        self._since_mark.clear()
+        self._forget()
         self._history.truncate(iteration)
         self._terms.truncate(iteration)
+
+    def _forget(self) -> None:
+        """Begin to sum anew."""
+        self._count, self._src, self._dst = 0, 0.0, 0.0
 
 
 def mean_terms(rows: Sequence[LossRow]) -> dict[str, float]:

@@ -94,6 +94,12 @@ def free_bytes(device: torch.device) -> int:
         return free
 
 
+def release_memory(device: torch.device) -> None:
+    """Hand back what a device's allocator holds without using it."""
+    if device.type != "cpu":
+        torch.get_device_module(device).empty_cache()
+
+
 def limit_threads(sharing: int = 1) -> None:
     """Give torch no more threads than this process may have cores, and let tiny numbers count as zero.
 

@@ -59,6 +59,10 @@ class LossScale:
         self._scale = torch.full((), FIRST_SCALE, device=device)
         self._good = torch.zeros((), dtype=torch.int32, device=device)
 
+    def can_fall(self) -> Tensor:
+        """Whether overflows may still be cured by a smaller scale, 0-dim bool on the device."""
+        return self._scale > LEAST_SCALE
+
     def scale(self, loss: Tensor) -> Tensor:
         """The loss to call ``backward`` of, 0-dim float32."""
         return loss * self._scale if self.enabled else loss

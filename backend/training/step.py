@@ -21,6 +21,9 @@ from backend.training.optimizers import MovingAverageOptimizer
 from backend.training.precision import choose_precision
 from backend.training.ranks import Ranks
 
+_ADVERSARIES = ("gan", "true_face")
+"""Their places give the seeds of their weights."""
+
 
 @dataclass(frozen=True)
 class StepLosses:
@@ -29,7 +32,8 @@ class StepLosses:
     Attributes:
         src, dst: mean loss of each side before the update, 0-dim float32 without gradient.
         skipped: losses or gradients were not finite, and the weights are as before; 0-dim bool. An fp16 overflow that
-            the scaling of gradients will cure is not counted, although such a step changes nothing either.
+            a smaller loss scale may cure is not counted, although such a step changes nothing either; one at the
+            smallest scale is.
         terms: the parts of the losses by name, 0-dim, weighted; and "gan", "gan_d", "true_face", "true_face_d".
     """
 
@@ -82,6 +86,11 @@ class TrainStep:
     def shown_model(self) -> FaceSwapModel:
         """What previews and merging use: the average of the weights where one is kept, else the model."""
         return self._average.model if self._average is not None else self.model
+
+    @property
+    def gathered(self) -> int:
+        """Batches whose gradients wait for the rest of an optimiser step; 0 right after one. state() lacks them."""
+        return self._gathered
 
     @property
     def optimizer(self) -> MovingAverageOptimizer:
@@ -190,20 +199,29 @@ class TrainStep:
     def _update(self, active: list[Adversary], broken: Tensor) -> Tensor:
         """One step of every optimiser; returns whether the network's was skipped."""
         self._gathered = 0
+        curable = self._learner.scale.can_fall()
         finite = self._learner.step()
         for adversary in active:
             adversary.learner.step()
         if self._average is not None:
             self._average.update()
-        return broken if self._learner.scale.enabled else ~finite
+        return broken | ~(finite | curable) if self._learner.scale.enabled else ~finite
 
     def _adversary(self, name: str, settings: TrainSettings) -> Adversary:
+        """A new one, the same in every process; torch's generator stays as it was."""
         kind = TrueFace if name == "true_face" else Gan
-        made = kind(self.model, settings, self.precision, self._ranks)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed + _ADVERSARIES.index(name))
+            made = kind(self.model, settings, self.precision, self._ranks)
         note = self._resume(made)
         self.notes += [note] if note else []
         return made
 
     def _resume(self, adversary: Adversary) -> str:
+        """Let it take over what was carried for it, which is then dropped here."""
         tensors, rest = self._carried
-        return adversary.load(tensors, rest) if adversary.name in tensors else ""
+        note = adversary.load(tensors, rest) if adversary.name in tensors else ""
+        for name in (adversary.name, f"{adversary.name}_optimizer"):
+            tensors.pop(name, None)
+            rest.pop(name, None)
+        return note

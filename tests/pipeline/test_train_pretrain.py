@@ -13,6 +13,7 @@ from backend.core.settings import SaehdSettings
 from backend.models.registry import build_model
 from backend.pipeline import train as stage
 from backend.storage.checkpoint import KEEP, generations, load_latest
+from backend.storage.model_backups import list_backups, prune_backups, restore_backup
 from backend.training.callbacks import checkpoint
 from backend.training.dataset import FaceCache
 from backend.training.loader import BatchLoader
@@ -102,11 +103,25 @@ def test_the_own_faces_begin_at_zero_with_a_new_identity(watched: Watched, monke
     info = folder.info()
     assert info is not None
     assert (info.iteration, info.settings["pretrain"]) == (2, False)
+    assert info.sessions[0].first_iteration == 0
+    assert {int(path.name[:7]) for path in folder.previews()} <= {0, 2}
     after = newest(watched)["weights"]
     assert not same(part(after, "inter"), part(before, "inter"))
     for key, value in after.items():
         if not key.startswith("inter."):
             torch.testing.assert_close(value, before[key], atol=1e-5, rtol=0)
+
+
+def test_the_pretrained_state_stays_as_a_backup(watched: Watched) -> None:
+    stage.run(pretraining(watched), watched.context)
+    before = newest(watched)["weights"]
+    stage.run(afterwards(target_iterations=1), watched.context)
+    folder = watched.folder()
+    [kept] = list_backups(folder)
+    assert (kept.iteration, kept.pinned) == (3, "pretrained")
+    assert prune_backups(folder, 1, 1e-9) == []
+    restore_backup(folder, kept.name, "test")
+    assert same(newest(watched)["weights"], before)
 
 
 def test_what_is_kept_is_kept_exactly(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:

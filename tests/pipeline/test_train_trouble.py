@@ -18,6 +18,7 @@ from backend.pipeline import train as stage
 from backend.storage import atomic
 from backend.storage.checkpoint import generations, load_latest
 from backend.training.callbacks import nan_guard
+from backend.training.callbacks.checkpoint import CheckpointCallback
 from backend.training.objective import Losses, Objective
 from backend.training.step import TrainStep
 from tests.drawn_faces import write_faceset
@@ -284,6 +285,25 @@ def test_faces_deleted_while_training_goes_on_are_not_missed(watched: Watched, m
     assert result["iteration"] == 6
     assert 0 < result["ssim_dst"] < 1
     assert not list(watched.project.side("src").aligned_dir.glob("*.jpg"))
+
+
+def test_a_save_that_fails_in_the_middle_is_said_and_training_goes_on(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = CheckpointCallback.save
+    saves: list[int] = []
+
+    def save(callback: CheckpointCallback, training: Any) -> None:
+        saves.append(training.iteration)
+        if len(saves) == 2:
+            raise DiskFullError("The disk is full.")
+        real(callback, training)
+
+    monkeypatch.setattr(CheckpointCallback, "save", save)
+    monkeypatch.setattr(watched, "requests", ["save"])
+    assert stage.run(tiny_settings(target_iterations=3), watched.context)["iteration"] == 3
+    assert "could not be saved: The disk is full. Trying again in a minute." in watched.text
+    assert [path.name[:9] for path in generations(watched.folder().generations_dir)] == ["000000000", "000000003"]
 
 
 def test_a_full_disk_ends_the_training_and_spoils_nothing(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:

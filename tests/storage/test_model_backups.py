@@ -103,6 +103,16 @@ def test_old_backups_go_by_number_and_by_size(tmp_path: Path) -> None:
     assert list(folder.backups_dir.iterdir()) == []
 
 
+def test_a_pinned_backup_stays(tmp_path: Path) -> None:
+    folder = make_model(film(tmp_path), "anna", 2)
+    create_backup(folder)
+    assert create_backup(folder, pinned="pretrained").pinned == "pretrained"
+    train_to(folder, 4)
+    create_backup(folder)
+    assert len(prune_backups(folder, 1, 1e-9)) == 1
+    assert [(backup.iteration, backup.pinned) for backup in list_backups(folder)] == [(4, ""), (2, "pretrained")]
+
+
 def test_restoring_brings_everything_back(tmp_path: Path) -> None:
     folder = make_model(film(tmp_path), "anna", 2)
     first = create_backup(folder)

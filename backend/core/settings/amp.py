@@ -28,7 +28,9 @@ class AmpSettings(TrainSettings):
     )
     e_dims: int = setting(64, "Width of the encoder.", ge=16, le=256, step=2, frozen=True)
     d_dims: int = setting(64, "Width of the decoder.", ge=16, le=256, step=2, frozen=True)
-    d_mask_dims: int = setting(22, "Width of the mask decoder.", ge=4, le=256, step=2, frozen=True)
+    d_mask_dims: int = setting(
+        0, "Width of the mask decoder; 0 takes a third of the decoder's width.", ge=0, le=256, step=2, frozen=True
+    )
     morph_factor: float = setting(
         0.5,
         "Share of the source's channels that come from its own inter; less looks more like dst.",

@@ -57,7 +57,9 @@ class SaehdSettings(TrainSettings):
     ae_dims: int = setting(256, "Width of the bottleneck.", ge=32, le=1024, frozen=True)
     e_dims: int = setting(64, "Width of the encoder.", ge=16, le=256, step=2, frozen=True)
     d_dims: int = setting(64, "Width of the decoder.", ge=16, le=256, step=2, frozen=True)
-    d_mask_dims: int = setting(22, "Width of the mask decoder.", ge=4, le=256, step=2, frozen=True)
+    d_mask_dims: int = setting(
+        0, "Width of the mask decoder; 0 takes a third of the decoder's width.", ge=0, le=256, step=2, frozen=True
+    )
     channels: Literal[1, 3] = setting(3, "3 trains in colour, 1 is a true grayscale network.", frozen=True)
     true_face_power: float = setting(
         0.0, "Pull the swap towards the source's look (df only); 0.01 is usual, 0 is off.", ge=0, le=1, live=True

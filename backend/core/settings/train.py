@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import field_validator, model_validator
 
@@ -14,6 +14,9 @@ TrainColorTransfer = Literal["none", "rct", "lct", "mkl", "idt", "sot"]
 
 GRAY_TRANSFERS = ("none", "lct", "sot")
 """Colour transfers that can match the brightness of one channel."""
+
+
+NARROWEST_MASK_DECODER = 4
 
 
 class TrainSettings(Settings):
@@ -124,6 +127,12 @@ class TrainSettings(Settings):
         return name
 
     @model_validator(mode="after")
+    def _mask_decoder_has_a_width(self) -> TrainSettings:
+        if 0 < getattr(self, "d_mask_dims", 0) < NARROWEST_MASK_DECODER:
+            raise ValueError(f"the mask decoder's width has to be at least {NARROWEST_MASK_DECODER}, or 0")
+        return self
+
+    @model_validator(mode="after")
     def _gan_patch_fits(self) -> TrainSettings:
         resolution = int(getattr(self, "resolution", 0))
         if self.gan_power and self.gan_patch_size and not 3 <= self.gan_patch_size <= resolution:
@@ -143,6 +152,16 @@ class TrainSettings(Settings):
     def pretraining(self) -> bool:
         """Whether this run learns faces in general, from another faceset."""
         return bool(getattr(self, "pretrain", False))
+
+    def resolved(self) -> Self:
+        """The settings with numbers where 0 leaves them to a rule, as a model stores them.
+
+        The mask decoder is a third as wide as the decoder, rounded up to an even number, as in DeepFaceLab.
+        """
+        third = int(getattr(self, "d_dims", 0)) // 3
+        if not third or getattr(self, "d_mask_dims", 0):
+            return self
+        return self.model_copy(update={"d_mask_dims": third + third % 2})
 
     def effective(self) -> TrainSettings:
         """The settings as a run applies them; pretraining overrides some, see SaehdSettings."""

@@ -51,7 +51,9 @@ class BackupCallback(Callback):
         self._newest = min(kept[0].time if kept else began, time.time())
 
     def on_losses(self, training: Training, rows: Sequence[LossRow]) -> None:
-        """Make a backup when it is time or the user asked."""
+        """Make a backup when it is time or the user asked, but not between two batches of one optimiser step."""
+        if training.step.gathered:
+            return
         hours, now = training.settings.backup_every_h, time.time()
         due = hours > 0 and now >= self._not_before and now - self._newest >= hours * 3600
         requested = self._requested()

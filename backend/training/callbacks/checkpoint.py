@@ -8,12 +8,16 @@ from typing import Any
 
 import torch
 
+from backend.core.errors import LookalikeError
 from backend.core.provenance import Provenance
 from backend.storage.checkpoint import CheckpointState, drop_newer, rng_from_text, rng_to_text, save_generation
 from backend.storage.model_folder import ModelFolder, ModelInfo, Session
 from backend.training.callbacks.base import Callback, Emit
 from backend.training.loop import LossRow, Training
 from backend.training.loss_log import LossLog
+
+RETRY_S = 60.0
+"""Time from a save that failed to the next try."""
 
 
 class CheckpointCallback(Callback):
@@ -43,6 +47,7 @@ class CheckpointCallback(Callback):
         self._provenance = provenance
         self._save_requested = save_requested
         self._saved_at = 0.0
+        self._failed_at = -RETRY_S
         self._saved_iteration = -1
         self._begins_anew = False
         self._before = info.sessions
@@ -54,7 +59,7 @@ class CheckpointCallback(Callback):
         """A new model is saved before it has learned anything: a full or read-only disk shows itself at once."""
         self._saved_at = time.monotonic()
         self._first_iteration = training.iteration
-        if training.iteration == 0:
+        if training.iteration == 0 and self._saved_iteration != 0:
             self._begins_anew = True
             self.save(training)
         self._saved_iteration = training.iteration
@@ -64,13 +69,22 @@ class CheckpointCallback(Callback):
         if rows[-1].skipped:
             return
         due = time.monotonic() - self._saved_at >= training.settings.save_interval_min * 60
-        if self._save_requested() or due:
-            self.save(training)
+        if self._save_requested() or (due and time.monotonic() - self._failed_at >= RETRY_S):
+            self._save_or_warn(training)
 
     def on_end(self, training: Training) -> None:
         """Save what the last interval brought."""
         if training.iteration != self._saved_iteration:
             self.save(training)
+
+    def _save_or_warn(self, training: Training) -> None:
+        """A save in the middle that fails, for example on a full disk, is tried again later: training goes on."""
+        try:
+            self.save(training)
+        except (LookalikeError, OSError) as error:
+            self._failed_at = time.monotonic()
+            message = f"Iteration {training.iteration} could not be saved: {error} Trying again in a minute."
+            self._emit("log", {"level": "warning", "message": message})
 
     def save(self, training: Training) -> None:
         """Write a generation, then model.json."""
@@ -81,6 +95,7 @@ class CheckpointCallback(Callback):
             ended=now,
             first_iteration=self._first_iteration,
             last_iteration=training.iteration,
+            holdout_every=None if training.settings.pretraining else training.settings.holdout_every,
         )
         self.info = self.info.model_copy(
             update={

@@ -25,15 +25,18 @@ class LearningRateCallback(Callback):
     It is the setting, times the schedule and the warm-up, which follow the model's iterations; times the wave of
     learning-rate dropout and the correction of the first steps, which follow the optimiser's; times what roll-backs
     have left of it.
+
+    An annealed rate falls towards a target over all runs that have this target, from the iteration at which the first
+    of them began: a training that is interrupted goes on where the rate was. Another target, or switching annealing on,
+    begins a new fall. A time limit counts for each run alone, and so does the fall towards it.
     """
 
     def __init__(self) -> None:
         self._begun = 0.0
-        self._first_iteration = 0
 
     def on_start(self, training: Training) -> None:
-        """Note where the run begins."""
-        self._begun, self._first_iteration = time.monotonic(), training.iteration
+        """Note when the run begins."""
+        self._begun = time.monotonic()
 
     def before_step(self, training: Training) -> None:
         """Set the rate of this step."""
@@ -47,10 +50,10 @@ class LearningRateCallback(Callback):
                 group["lr"] = rate * correction(settings.optimizer, number) * dropout_wave(settings, number)
 
     def _progress(self, training: Training) -> float:
-        done, seconds = training.iteration - self._first_iteration, time.monotonic() - self._begun
+        first, seconds = training.anneal_from(), time.monotonic() - self._begun
         if training.settings.time_limit_min:
             seconds = training.ranks.agree(seconds)  # different clocks would make different weights
-        return run_progress(training.settings, self._first_iteration, done, seconds)
+        return run_progress(training.settings, first, training.iteration - first, seconds)
 
 
 def correction(optimizer: str, number: int) -> float:
@@ -94,7 +97,7 @@ def run_progress(settings: TrainSettings, first_iteration: int, done: int, secon
     """How much of a run is over, 0..1, by its target or its time limit, whichever is nearer; 0 without either.
 
     Args:
-        first_iteration: iteration at which the run began.
+        first_iteration: iteration at which the way to the target began.
         done: iterations since then.
         seconds: time since then.
     """

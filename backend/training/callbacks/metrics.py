@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
+from collections import deque
 from collections.abc import Sequence
 
 from backend.training.callbacks.base import Callback, Emit
@@ -29,7 +30,7 @@ class MetricsCallback(Callback):
         self._reported_at = 0.0
         self._first_iteration = 0
         self._started_at = 0.0
-        self._steps: list[float] = []
+        self._steps: deque[float] = deque(maxlen=_REMEMBERED)
         self._peak_bytes = 0
         self._skipped = 0
 
@@ -42,7 +43,7 @@ class MetricsCallback(Callback):
         """Store the losses and report."""
         self._losses.add(rows)
         self._skipped += sum(row.skipped for row in rows)
-        self._steps.extend(row.step_s for row in rows[: _REMEMBERED - len(self._steps)])
+        self._steps.extend(row.step_s for row in rows)
         now = time.monotonic()
         span, self._reported_at = now - self._reported_at, now
         used = used_bytes(training.step.device)
@@ -66,7 +67,10 @@ class MetricsCallback(Callback):
         self._emit_progress(training, rate)
 
     def summary(self, training: Training) -> dict[str, float]:
-        """Figures of the whole run: iterations_done, took_s, step_s (median), images_per_s, peak_memory_mb."""
+        """Figures of the whole run: iterations_done, took_s, images_per_s, peak_memory_mb, skipped.
+
+        step_s is the median of its newest steps.
+        """
         done = training.iteration - self._first_iteration
         took = time.monotonic() - self._started_at
         return {
