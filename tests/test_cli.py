@@ -92,6 +92,9 @@ def test_a_real_stage_runs_as_a_job(workspace: Workspace) -> None:
         (("extract-frames", "--project", "film", "--start-s", "5", "--end-s", "3"), "after its start"),
         (("sort", "--project", "film", "--config", "nowhere.json"), "nowhere.json"),
         (("sort", "--project", "film"), "There are no src faces"),
+        (("train", "--project", "film", "--resolution", "100"), "error: resolution: has to be a multiple of 16."),
+        (("train", "--project", "film", "--batch-size", "0"), "error: batch_size: has to be at least 1."),
+        (("train", "--project", "film", "--d-mask-dims", "2"), "mask decoder's width has to be at least 4, or 0."),
     ],
 )
 def test_a_fault_is_one_line(

@@ -19,6 +19,7 @@ from pydantic.fields import FieldInfo
 
 from backend.core.errors import BadInputError, LookalikeError
 from backend.core.settings import Settings, bounds_of, is_fixed, is_frozen, unit_of
+from backend.core.settings.faults import figure, reason
 from ui_tabs.context import PageContext, Updates, View
 from ui_tabs.form_file import fit, read_settings
 from ui_tabs.labels import MAIN, choice_label, label_of, layout
@@ -261,7 +262,7 @@ def help_sentence(facts: FieldInfo) -> str:
     if low is None or high is None:
         return sentence
     steps = f", in steps of {step:g}" if step else ""
-    return f"{sentence} {_figure(low)} to {_figure(high)}{steps}."
+    return f"{sentence} {figure(low)} to {figure(high)}{steps}."
 
 
 def sentences(stage: str, error: ValidationError) -> list[str]:
@@ -279,20 +280,8 @@ def error_html(text: str) -> str:
 
 
 def _reason(fault: Mapping[str, Any]) -> str:
-    facts = fault.get("ctx", {})
-    kind = fault["type"]
-    if kind == "greater_than_equal":
-        return f"has to be at least {_figure(facts['ge'])}."
-    if kind == "less_than_equal":
-        return f"has to be at most {_figure(facts['le'])}."
-    if kind == "multiple_of":
-        return f"has to be a multiple of {_figure(facts['multiple_of'])}."
-    if kind == "literal_error":
-        return f"has to be one of {facts['expected']}."
-    if kind.startswith(("int_", "float_")):
-        return "needs a whole number." if kind.startswith("int") else "needs a number."
-    text = str(fault["msg"]).removeprefix("Value error, ").strip()
-    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
+    text = reason(fault)
+    return (text[:1].upper() + text[1:] if fault["type"] == "value_error" else text) + "."
 
 
 def _number(whole: bool, facts: FieldInfo, common: dict[str, Any]) -> Any:
@@ -308,7 +297,3 @@ def _plain(facts: FieldInfo, value: Any) -> Any:
     if facts.annotation is int and isinstance(value, float) and value.is_integer():
         return int(value)
     return value.strip() if isinstance(value, str) else value
-
-
-def _figure(value: float) -> str:
-    return f"{value:,.0f}" if float(value).is_integer() else f"{value:g}"

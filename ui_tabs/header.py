@@ -17,7 +17,7 @@ from backend.devices import BEST, Device, resolve_device
 from backend.jobs.store import JobRecord
 from ui_tabs.context import PageContext, Updates, View
 from ui_tabs.job_panel import chip, duration, time_left
-from ui_tabs.labels import SIDES, STAGE_TITLES
+from ui_tabs.job_words import job_title
 from ui_tabs.steps import Step, count, steps, tab_of_stage
 
 MARKS = {"done": "\u2713", "ready": "\u2022", "running": "\u25b6", "missing": "\u2013", "failed": "\u00d7"}
@@ -151,9 +151,8 @@ def device_text(device: Device, free_bytes: int) -> str:
 def running_text(record: JobRecord, project: str) -> str:
     """What runs, how far it is, and how long it will take."""
     status = record.status
-    settings = record.request.settings
-    name = str(settings.get("model") or SIDES.get(str(settings.get("side", "")), ""))
-    words = [STAGE_TITLES.get(record.request.stage, record.request.stage).lower(), name]
+    title = job_title(record)
+    words = [title[:1].lower() + title[1:]]
     if record.request.project != project:
         words.append(f"in {record.request.project}")
     text = " ".join(word for word in words if word)

@@ -26,6 +26,17 @@ STAGE_TITLES: Mapping[str, str] = MappingProxyType(
     }
 )
 
+MODEL_ACTIONS: Mapping[str, str] = MappingProxyType(
+    {
+        "copy": "Copy model",
+        "export": "Export model",
+        "import": "Import a model file",
+        "backup": "Back up model",
+        "restore": "Go back with model",
+    }
+)
+"""What a job of the stage "model" does -> its title."""
+
 SIDES: Mapping[str, str] = MappingProxyType({"src": "Source", "dst": "Destination"})
 SIDE_CHOICES = (("Source", "src"), ("Destination", "dst"))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,19 @@ import gradio as gr
 
 from backend.core.errors import BadInputError
 from backend.core.jobs import JobState
-from backend.core.settings import ModelFileSettings
+from backend.core.settings import STAGE_SETTINGS, ModelFileSettings
 from backend.jobs.store import JobRecord
-from backend.storage.model_backups import Backup, list_backups
+from backend.storage.model_backups import Backup, delete_backup, list_backups
 from backend.storage.model_file import SUFFIX
 from backend.storage.model_folder import ModelFolder
-from backend.storage.model_operations import delete_model, deleted_models, rename_model, restore_deleted
+from backend.storage.model_operations import (
+    DeletedModel,
+    delete_model,
+    deleted_models,
+    empty_deleted,
+    rename_model,
+    restore_deleted,
+)
 from ui_tabs.context import OPEN_STATES, PageContext, Updates, View
 from ui_tabs.header import size
 from ui_tabs.job_panel import empty_html, job_html
@@ -53,6 +60,7 @@ class ModelCare:
                 self.export = gr.Button("Export as one file", visible=False, **_small("export"))
                 self.upload = gr.UploadButton("Import a model file", file_types=[SUFFIX], **_small("import"))
                 self.back = gr.Button("Undo delete", visible=False, **_small("undelete"))
+            self._build_trash()
             self.said = gr.HTML("", elem_id="train-care-said")
         self._wire()
 
@@ -71,11 +79,15 @@ class ModelCare:
             self.backups = gr.HTML(empty_html(NO_BACKUPS), elem_id="train-backups")
             self.backup = gr.Button("Back up now", **_small("backup"))
             with gr.Column(visible=False, elem_classes="lk-plain") as self.going_back:
-                self.choice = gr.Dropdown([], label="Go back to", elem_id="train-restore-name", filterable=False)
+                self.choice = gr.Dropdown([], label="Backup", elem_id="train-restore-name", filterable=False)
                 self.sure = gr.Textbox(
-                    label="Type the model's name to go back", max_lines=1, elem_id="train-restore-word"
+                    label="Type the model's name to go back or to delete", max_lines=1, elem_id="train-restore-word"
                 )
-                self.restore = gr.Button("Go back to this backup", variant="stop", size="sm", elem_id="train-restore")
+                with gr.Row(elem_classes="lk-buttons"):
+                    self.restore = gr.Button(
+                        "Go back to this backup", variant="stop", size="sm", elem_id="train-restore"
+                    )
+                    self.drop = gr.Button("Delete this backup", variant="stop", size="sm", elem_id="train-backup-drop")
 
     def _build_delete(self) -> None:
         with gr.Accordion("Delete this model", open=False, elem_id="train-delete-fold", elem_classes="lk-more"):
@@ -85,11 +97,22 @@ class ModelCare:
             )
             self.delete = gr.Button("Delete model", variant="stop", size="sm", elem_id="train-delete")
 
+    def _build_trash(self) -> None:
+        with gr.Accordion(
+            "Deleted models", open=False, visible=False, elem_id="train-trash-fold", elem_classes="lk-more"
+        ) as self.trash:
+            self.trashed = gr.HTML("", elem_id="train-trash")
+            self.emptied = gr.Textbox(
+                label="Type the project's name to empty the trash", max_lines=1, elem_id="train-trash-word"
+            )
+            self.empty = gr.Button("Empty trash", variant="stop", size="sm", elem_id="train-trash-empty")
+
     @property
     def outputs(self) -> list[Any]:
         """Every component that tick() and fill() may update."""
         fields = [self.notes, self.name, self.choice, self.typed, self.sure]
-        return [self.fold, self.own, self.said, self.backups, self.going_back, self.export, self.back, *fields]
+        trash = [self.back, self.trash, self.trashed]
+        return [self.fold, self.own, self.said, self.backups, self.going_back, self.export, *trash, *fields]
 
     def fill(self, view: View) -> Updates:
         """Notes of the chosen model."""
@@ -106,10 +129,12 @@ class ModelCare:
         if view.changed("train.backups", (model.name if model else "", stamp(model.backups_dir) if model else ())):
             shown.update(self._backup_updates(list_backups(model) if model else []))
         project = self.page.project(view)
-        trashed = deleted_models(project)[:1] if project else []
+        trashed = deleted_models(project) if project else []
         if view.changed("train.trash", tuple(trashed)):
             words = f"Undo delete of {trashed[0].name}" if trashed else "Undo delete"
             shown[self.back] = gr.update(visible=bool(trashed), value=words)
+            shown[self.trash] = gr.update(visible=bool(trashed))
+            shown[self.trashed] = _trash_html(trashed)
         return shown
 
     def when_moved(self, moved: Moved, outputs: Sequence[Any]) -> None:
@@ -142,6 +167,8 @@ class ModelCare:
         page.act(self.upload.upload, self._import, [page.view, self.upload], None)
         page.act(self.backup.click, self._backup_now, page.view, None)
         page.act(self.restore.click, self._restore, [page.view, self.choice, self.sure], self.sure)
+        page.act(self.drop.click, self._delete_backup, [page.view, self.choice, self.sure], self.sure)
+        page.act(self.empty.click, self._empty_trash, [page.view, self.emptied], self.emptied)
 
     # -- what is shown
 
@@ -199,10 +226,10 @@ class ModelCare:
             raise BadInputError("No model is chosen.", "Choose one in the list above.")
         return model
 
-    def _need_idle(self, view: View) -> ModelFolder:
-        """The chosen model, when no unfinished job is about it."""
+    def _need_idle(self, view: View, stages: Collection[str] = STAGE_SETTINGS) -> ModelFolder:
+        """The chosen model, when no unfinished job of these stages is about it."""
         model = self._need(view)
-        for record in self.page.jobs(view):
+        for record in self.page.jobs(view, tuple(stages)):
             if record.status.state in OPEN_STATES and record.request.settings.get("model") == model.name:
                 raise BadInputError(f"A job of the model '{model.name}' has not ended.", "Stop it first.")
         return model
@@ -262,11 +289,24 @@ class ModelCare:
 
     def _restore(self, view: View, backup: str | None, typed: str) -> str:
         model = self._need_idle(view)
-        if not backup:
-            raise BadInputError("There is no backup to go back to.")
-        if (typed or "").strip() != model.name:
-            raise BadInputError("Nothing was changed: the typed name is not that of the model.", f"Type {model.name}.")
-        self._submit(view, action="restore", model=model.name, name=backup)
+        name = _confirmed(model, backup, typed)
+        self._submit(view, action="restore", model=model.name, name=name)
+        return ""
+
+    def _delete_backup(self, view: View, backup: str | None, typed: str) -> str:
+        """A training goes on meanwhile: it reads no backup."""
+        model = self._need_idle(view, ("model",))
+        delete_backup(model, _confirmed(model, backup, typed))
+        gr.Info("The backup was deleted.", duration=4)
+        return ""
+
+    def _empty_trash(self, view: View, typed: str) -> str:
+        project = self.page.need_project(view)
+        if (typed or "").strip() != project.name:
+            raise BadInputError(
+                "Nothing was deleted: the typed name is not that of the project.", f"Type {project.name}."
+            )
+        gr.Info(f"The trash is empty; {size(empty_deleted(project))} are free again.", duration=6)
         return ""
 
 
@@ -281,6 +321,20 @@ def backups_html(backups: Sequence[Backup]) -> str:
         for backup in backups
     )
     return f'<div class="lk-scroll"><table class="lk-table"><thead>{head}</thead><tbody>{rows}</tbody></table></div>'
+
+
+def _confirmed(model: ModelFolder, backup: str | None, typed: str) -> str:
+    """The chosen backup, when the model's name was typed."""
+    if not backup:
+        raise BadInputError("No backup is chosen.", "Choose one of the list.")
+    if (typed or "").strip() != model.name:
+        raise BadInputError("Nothing was changed: the typed name is not that of the model.", f"Type {model.name}.")
+    return backup
+
+
+def _trash_html(trashed: Sequence[DeletedModel]) -> str:
+    names = ", ".join(f"{html.escape(model.name)} (deleted {_date(model.time)})" for model in trashed)
+    return f'<p class="lk-note">In the trash: {names}. Emptying it frees the disk for good.</p>' if trashed else ""
 
 
 def _backup_words(backup: Backup) -> str:

@@ -149,7 +149,7 @@ class TrainTab:
             settings = self.live.told(record)
             if self._picked(view) and settings.get("model") == self._picked(view):
                 known = info.settings if info else {}
-                return _parsed({**known, **settings}), FROZEN_REASON
+                return _parsed({**known, **settings}).resolved(), FROZEN_REASON
         return (info.train_settings(), FROZEN_REASON) if info else (self.forms.of(view).defaults(), "")
 
     def _choices(self, view: View) -> list[tuple[str, str]]:

@@ -25,6 +25,7 @@ from pydantic import ValidationError
 from backend.core.errors import BadInputError, LookalikeError
 from backend.core.jobs import Event, JobRequest, JobState, JobStatus
 from backend.core.settings import Settings
+from backend.core.settings.faults import reason
 from backend.jobs.events import json_safe, read_events, read_milestones
 from backend.jobs.lock import locked
 from backend.storage.atomic import read_json, write_json
@@ -248,15 +249,9 @@ def last_words(job_dir: Path) -> str:
 def one_line(error: Exception) -> str:
     """The message of an error on one line; for pydantic's, field and reason of every fault."""
     if isinstance(error, ValidationError):
-        faults = [
-            (".".join(str(part) for part in item["loc"]), _fault(item["type"], item["msg"])) for item in error.errors()
-        ]
+        faults = [(".".join(str(part) for part in item["loc"]), reason(item)) for item in error.errors()]
         return "; ".join(f"{where}: {what}" if where else what for where, what in faults)
     return " ".join(str(error).split())
-
-
-def _fault(kind: str, message: str) -> str:
-    return "There is no such setting" if kind == "extra_forbidden" else message.removeprefix("Value error, ")
 
 
 def _read_changes(file: Path) -> dict[str, Any]:

@@ -29,13 +29,16 @@ from backend.pipeline.predictor import Predictor, load_model
 from backend.pipeline.train_data import load_data
 from backend.storage.evaluation import PICTURE, write_evaluation
 from backend.storage.image import encode_image, write_image
-from backend.storage.model_folder import ModelFolder
+from backend.storage.model_folder import ModelFolder, ModelInfo
 from backend.training.augment import plain
 from backend.training.dataset import FaceCache
 from backend.training.evaluate import Entries, RebuildScore, Side, evenly, rebuild_scores
 from backend.training.loader import take
 
 COLUMNS = ("src", "src-src", "dst", "dst-dst", "swap")
+
+SEEN = "The model has seen these faces: none were held out of its training."
+MAY_HAVE_SEEN = "The model may have seen these faces: earlier runs of its training held out others, or none."
 
 _TILE_PX = 256
 _STRIP_PX = 20
@@ -47,11 +50,12 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class _Faces:
-    """Both sides, the entries that are evaluated, and whether the model was trained on them."""
+    """Both sides, the entries that are evaluated, whether the model was trained on them, and a note about that."""
 
     src: Side
     dst: Side
     seen: bool
+    note: str = ""
 
 
 def run(settings: EvaluateSettings, ctx: StageContext) -> dict[str, Any]:
@@ -85,7 +89,7 @@ def run(settings: EvaluateSettings, ctx: StageContext) -> dict[str, Any]:
         "faces_src": len(faces.src[1]),
         "faces_dst": len(faces.dst[1]),
         "held_out": not faces.seen,
-        "note": "The model has seen these faces: none were held out of its training." if faces.seen else "",
+        "note": faces.note,
         "detector": finder.names[0],
         "landmarker": finder.names[1],
         "picture": f"previews/{PICTURE}",
@@ -101,11 +105,19 @@ def _load(predictor: Predictor, folder: ModelFolder, settings: EvaluateSettings,
     data = load_data(predictor.model, _on_real_faces(stored), folder, ctx)
     held = [side.split(data.holdout_every)[1] for side in (data.src, data.dst)]
     seen = not (len(held[0]) and len(held[1]))
+    note = SEEN if seen else _doubt(info, data.holdout_every)
+    if note:
+        ctx.log(note, "warning")
     if seen:
-        ctx.log("No faces were held out of the training: the model has seen these faces.", "warning")
         held = [data.src.usable, data.dst.usable]
     src, dst = (evenly(entries, settings.faces) for entries in held)
-    return _Faces((data.src, src), (data.dst, dst), seen)
+    return _Faces((data.src, src), (data.dst, dst), seen, note)
+
+
+def _doubt(info: ModelInfo | None, holdout_every: int) -> str:
+    """What to say when an earlier run of the training held out others than the newest one."""
+    runs = {session.holdout_every for session in info.sessions} if info is not None else set()
+    return MAY_HAVE_SEEN if runs - {None, holdout_every} else ""
 
 
 def _on_real_faces(stored: TrainSettings) -> TrainSettings:

@@ -93,13 +93,12 @@ def train_model(settings: TrainSettings, device: torch.device, ranks: Ranks, ctx
     step = TrainStep(model, chosen.effective(), device, ranks)
     run_of = _Run(folder, ctx, data)
     training = Training(step, chosen, torch.Generator().manual_seed(chosen.seed), run_of.roll_back, ranks)
-    if saved is not None:
-        run_of.restore(training, saved)
-    if ranks.rank:
-        torch.manual_seed(chosen.seed + ranks.rank + training.iteration * ranks.count)
+    run_of.begin(training, saved)
     for note in step.notes:
         ctx.log(note, "warning")
-    return run_of.train(training, saved)
+    info = saved.state.info if saved is not None else None
+    del saved  # its tensors are not to lie in memory for the whole run
+    return run_of.train(training, info)
 
 
 class _Run:
@@ -111,6 +110,24 @@ class _Run:
         self._data = data
         self._losses = LossLog(folder.losses, TermHistory(folder.path / "terms.bin"))
 
+    def begin(self, training: Training, saved: Generation | None) -> None:
+        """Go on from a checkpoint, or from nothing.
+
+        A learning rate that roll-backs have lowered stays so, until another one is chosen or pretraining ends.
+        """
+        if saved is None:
+            _part_generators(training)
+            return
+        self.restore(training, saved)
+        rate = training.settings.learning_rate
+        if training.iteration and saved.state.info.settings.get("learning_rate") == rate:
+            training.rate_factor = float(saved.state.rng.get("rate_factor", 1.0))
+        if training.rate_factor < 1:
+            message = (
+                f"Earlier roll-backs have left {rate * training.rate_factor:.3g} of the learning rate {rate:.3g}; "
+            )
+            self._ctx.log(f"{message}choose another one to train without that.", "warning")
+
     def restore(self, training: Training, saved: Generation) -> None:
         """Put everything where the checkpoint has it, and say what begins anew."""
         for note in training.step.load(saved.tensors, saved.state.rest):
@@ -119,6 +136,8 @@ class _Run:
         training.iteration = saved.state.iteration
         if saved.state.info.settings.get("pretrain") and not training.settings.pretraining:
             self._end_pretraining(training)
+            training.annealing = (0, 0)
+        _part_generators(training)
 
     def roll_back(self, training: Training) -> None:
         """Back to the newest whole checkpoint; LookalikeError when that was tried too often."""
@@ -143,10 +162,10 @@ class _Run:
         )
         self._ctx.milestone("rolled back", message, training.iteration)
 
-    def train(self, training: Training, saved: Generation | None) -> dict[str, Any]:
+    def train(self, training: Training, info: ModelInfo | None) -> dict[str, Any]:
         """Train to the end and report."""
         metrics = MetricsCallback(self._losses, self._ctx.emit)
-        checkpoint = self._checkpoint(training, saved)
+        checkpoint = self._checkpoint(training, info)
         callbacks = self._callbacks(training, metrics, checkpoint)
         if training.ranks.rank == 0:
             self._losses.drop_after(training.iteration)
@@ -154,6 +173,8 @@ class _Run:
         while failure := _out_of_memory(training, self._data, augmenter, callbacks):
             self._shrink(training, failure, checkpoint)
         figures = {**metrics.summary(training), "reason": training.stop_reason}
+        for changed in self._data.changed() if training.ranks.rank == 0 else ():
+            self._ctx.log(f"The faces in {changed} changed meanwhile; that counts at the next start.", "warning")
         self._tell_end(training, figures["iterations_done"])
         losses = {"src_loss": checkpoint.info.src_loss, "dst_loss": checkpoint.info.dst_loss}
         return {"iteration": training.iteration, **losses, **self._evaluate(training), **figures}
@@ -178,9 +199,8 @@ class _Run:
             LearningRateCallback(),
         )
 
-    def _checkpoint(self, training: Training, saved: Generation | None) -> CheckpointCallback:
+    def _checkpoint(self, training: Training, info: ModelInfo | None) -> CheckpointCallback:
         chosen = training.chosen
-        info = saved.state.info if saved is not None else None
         if info is None:
             info = ModelInfo(model_class=chosen.model_class, settings=chosen.model_dump(mode="json"))
         if training.iteration == 0:
@@ -238,6 +258,13 @@ class _Run:
             return {}
         src, dst = ((side, side.split(self._data.holdout_every)[1]) for side in (self._data.src, self._data.dst))
         return held_out_ssim(training.step.shown_model, src, dst, training.step.device)
+
+
+def _part_generators(training: Training) -> None:
+    """Let every process but the first draw other numbers than that one from torch's own generators."""
+    ranks = training.ranks
+    if ranks.rank:
+        torch.manual_seed(training.chosen.seed + ranks.rank + training.iteration * ranks.count)
 
 
 def _out_of_memory(

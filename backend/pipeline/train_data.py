@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from backend.core.errors import BadInputError
@@ -24,11 +25,20 @@ _SYNTHETIC_FACES = 256
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Both sides' faces, and which of them train and which are held out. Pretraining has one set for both."""
+    """Both sides' faces, and which of them train and which are held out. Pretraining has one set for both.
+
+    Attributes:
+        files: names of the face files in each folder, as they were listed.
+    """
 
     src: FaceCache
     dst: FaceCache
     holdout_every: int
+    files: Mapping[Path, frozenset[str]] = field(default_factory=dict)
+
+    def changed(self) -> list[Path]:
+        """Folders whose face files are not those any more that were there when they were listed."""
+        return [folder for folder, names in self.files.items() if _face_files(folder) != names]
 
     def augmenter(self, training: Training) -> Augmenter:
         """What distorts the batches of this training."""
@@ -65,6 +75,7 @@ def load_data(model: FaceSwapModel, settings: TrainSettings, folder: ModelFolder
     budget = CacheBudget(settings.cache_mb << 20, folder.cache_dir)
     report = LoadReport(lambda done, total: ctx.progress(done, total, "faces", message="Loading faces"), ctx.check_stop)
     sets = _facesets(settings, ctx)
+    files = {faceset.folder: _face_files(faceset.folder) for faceset in sets.values()}
     records = {name: faceset.records() for name, faceset in sets.items()}
     names = list(sets)
     src, dst = load_faces(records[names[0]], records[names[-1]], shape, budget, report)
@@ -75,7 +86,11 @@ def load_data(model: FaceSwapModel, settings: TrainSettings, folder: ModelFolder
         trained, held = cache.split(settings.holdout_every)
         left_out = len(cache.skipped) + len(damaged)
         ctx.log(f"{len(trained)} {name} faces to train on, {len(held)} held out, {left_out} left out.")
-    return TrainingData(src, dst, settings.holdout_every)
+    return TrainingData(src, dst, settings.holdout_every, files)
+
+
+def _face_files(folder: Path) -> frozenset[str]:
+    return frozenset(path.name for path in folder.glob("*.jpg"))
 
 
 def _facesets(settings: TrainSettings, ctx: StageContext) -> dict[str, Faceset]:

@@ -222,12 +222,22 @@ def join_optimizer(tensors: Mapping[str, Tensor], rest: Mapping[str, Any]) -> di
 
 def rng_to_text(generator: torch.Generator) -> str:
     """State of a CPU random generator as text for JSON."""
-    return base64.b64encode(generator.get_state().numpy().tobytes()).decode()
+    return state_to_text(generator.get_state())
 
 
 def rng_from_text(generator: torch.Generator, text: str) -> None:
     """Put a generator back into the state of rng_to_text."""
-    generator.set_state(torch.frombuffer(bytearray(base64.b64decode(text)), dtype=torch.uint8))
+    generator.set_state(state_from_text(text))
+
+
+def state_to_text(state: Tensor) -> str:
+    """A generator's state, (N,) uint8 in main memory, as text for JSON."""
+    return base64.b64encode(state.numpy().tobytes()).decode()
+
+
+def state_from_text(text: str) -> Tensor:
+    """Inverse of state_to_text()."""
+    return torch.frombuffer(bytearray(base64.b64decode(text)), dtype=torch.uint8)
 
 
 def sha256_of(path: Path) -> str:

@@ -12,9 +12,7 @@ series of previews, the backups and the event files stay at home.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
 import time
 import zipfile
 from collections.abc import Iterator
@@ -29,7 +27,6 @@ from backend.storage.atomic import replacing, require_free_disk
 from backend.storage.generation_folder import newest_whole_generation
 from backend.storage.linking import Progress, no_progress, pass_on
 from backend.storage.model_folder import ModelFolder
-from backend.storage.project import Project
 
 SUFFIX = ".lookalike-model"
 MANIFEST = "manifest.json"
@@ -125,30 +122,6 @@ def export_bytes(folder: ModelFolder) -> int:
         return 0
     tensors = sum(path.stat().st_size for path in newest.glob("*.safetensors"))
     return tensors + sum(file.stat().st_size for _, file in _members(folder, newest))
-
-
-def model_files(project: Project) -> list[Path]:
-    """Exported models in a project's results, the newest first."""
-    found = []
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(project.results_dir) as entries:
-        for entry in entries:
-            if entry.name.endswith(SUFFIX) and not entry.name.startswith("."):
-                found.append((entry.stat().st_mtime_ns, Path(entry.path)))
-    return [path for _, path in sorted(found, reverse=True)]
-
-
-def delete_model_file(project: Project, name: str) -> None:
-    """Remove an exported model from the disk. BadInputError when there is none of this name.
-
-    Args:
-        project: whose results.
-        name: of the file without folder.
-    """
-    for path in model_files(project):
-        if path.name == name:
-            path.unlink(missing_ok=True)
-            return
-    raise BadInputError(f"There is no model file '{name}' in the project '{project.name}'.")
 
 
 def _members(folder: ModelFolder, generation: Path) -> Iterator[tuple[str, Path]]:

@@ -49,7 +49,10 @@ _IN_SERIES = re.compile(r"(?P<iteration>\d+)_(?P<page>[a-z0-9-]+)\.jpg")
 
 
 class Session(BaseModel):
-    """One run of training: unix times and iterations at which it began and last saved."""
+    """One run of training: unix times and iterations at which it began and last saved.
+
+    ``holdout_every`` is its setting; None where it is not known, or the run saw none of the project's own faces.
+    """
 
     model_config = ConfigDict(frozen=True)
 

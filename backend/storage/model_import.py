@@ -78,12 +78,6 @@ def import_model(path: Path, project: Project, name: str, progress: Progress = n
     return ModelFolder(project.model_dir(name))
 
 
-def read_manifest(path: Path) -> Manifest:
-    """What a model file says it holds; its members are not read. Errors as import_model()."""
-    with _opened(path) as archive:
-        return _manifest(archive, path)
-
-
 def _opened(path: Path) -> zipfile.ZipFile:
     if not path.is_file():
         raise BadInputError(f"There is no file {path}.", "Check the path.")

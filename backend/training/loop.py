@@ -127,6 +127,7 @@ class Training:
         if orders.roll_back:
             self.roll_back(self)
             self.rate_factor *= 0.5
+            orders.stop = ""  # the target is not reached any more; other reasons are given again after the next step
         self.stop_reason = self.stop_reason or orders.stop
 
     def note(self, losses: StepLosses, step_s: float, wait_s: float) -> None:

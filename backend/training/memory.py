@@ -74,16 +74,49 @@ class MemoryNeed:
 
 
 def used_bytes(device: torch.device) -> int:
-    """Memory used now: the peak of the allocator on an accelerator, this process's resident set on the CPU."""
-    if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
-    return int(psutil.Process().memory_info().rss)
+    """Memory used now: the peak of an accelerator's allocator, this process's resident set on the CPU.
+
+    Where an allocator keeps no peak, it is what it holds now; where it tells nothing, the resident set.
+    """
+    return _told_by(device, "max_memory_allocated", "driver_allocated_memory") or _resident()
+
+
+def held_bytes(device: torch.device) -> int:
+    """Memory that this process holds on a device, used or not; its resident set on the CPU."""
+    return _told_by(device, "memory_reserved", "driver_allocated_memory") or _resident()
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory that can still be taken on a device; on the CPU the limit of a container counts too."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+    """Memory that can still be taken on a device; on the CPU the limit of a container counts too.
+
+    An Apple GPU shares main memory and takes only the part that its driver recommends. A driver that does not tell
+    what others use is taken to have all that this process does not hold.
+    """
+    if device.type == "cpu":
+        return _free_main()
+    if device.type == "mps":
+        left = _told_by(device, "recommended_max_memory") - _told_by(device, "driver_allocated_memory")
+        return max(0, min(left, _free_main()))
+    module = torch.get_device_module(device)
+    try:
+        return int(module.mem_get_info(device)[0])
+    except (AttributeError, RuntimeError):
+        return int(module.get_device_properties(device).total_memory) - held_bytes(device)
+
+
+def _told_by(device: torch.device, *names: str) -> int:
+    """Bytes, from the first of these functions that torch has for this kind of accelerator; 0 where it has none."""
+    module = None if device.type == "cpu" else torch.get_device_module(device)
+    for function in filter(None, (getattr(module, name, None) for name in names)):
+        return int(function() if device.type == "mps" else function(device))
+    return 0
+
+
+def _resident() -> int:
+    return int(psutil.Process().memory_info().rss)
+
+
+def _free_main() -> int:
     free = int(psutil.virtual_memory().available)
     try:
         limit = int((_CGROUP / "memory.max").read_text())
@@ -173,8 +206,13 @@ def require_memory(settings: TrainSettings, device: torch.device, ranks: int = 1
 
 
 def short_of_memory(settings: TrainSettings, device: torch.device, ranks: int = 1) -> MemoryShortError:
-    """The error for settings that did not fit although they were thought to; arguments as for require_memory()."""
-    return _short(settings, estimate_need(settings, device, ranks), _free_for_each(device, ranks))
+    """The error for a training that has begun and ran out of memory although it was thought to fit.
+
+    What this process holds on the device counts as free, for the next try begins without it. Arguments as for
+    require_memory().
+    """
+    free = _free_for_each(device, ranks) + held_bytes(device)
+    return _short(settings, estimate_need(settings, device, ranks), free)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -187,10 +225,13 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def _short(settings: TrainSettings, need: MemoryNeed, free: int) -> MemoryShortError:
     fits = min(need.largest_batch(free), settings.batch_size // 2)
-    what = (
-        f"A batch of {settings.batch_size} does not fit into memory: about {_gb(need.total(settings.batch_size))} are "
-        f"needed and {_gb(free)} are free."
+    needed = need.total(settings.batch_size)
+    figures = (
+        f": about {_gb(needed)} are needed and {_gb(free)} are free."
+        if needed > free
+        else f", although only about {_gb(needed)} of {_gb(free)} should be needed."
     )
+    what = f"A batch of {settings.batch_size} does not fit into memory{figures}"
     if fits < 1:
         return MemoryShortError(what, "Choose a smaller resolution or smaller dims, or another device.")
     return MemoryShortError(what, f"Try a batch size of {fits}.")

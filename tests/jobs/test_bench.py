@@ -45,6 +45,13 @@ def test_settings_of_all_configurations_are_valid() -> None:
         assert made.batch_size in (4, 8, 64)
 
 
+def test_the_gray_twin_differs_in_the_channels_only() -> None:
+    (colour, gray), *_ = [
+        (STEPS[name.removesuffix(", one channel")], STEPS[name]) for name in STEPS if "one ch" in name
+    ]
+    assert {**colour, "channels": 1} == gray
+
+
 def test_steps_take_turns_and_medians_are_shown() -> None:
     order: list[str] = []
 

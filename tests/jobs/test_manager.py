@@ -16,8 +16,10 @@ from backend.core.settings import (
     SortSettings,
 )
 from backend.jobs import manager as manager_module
+from backend.jobs.events import EventWriter
 from backend.jobs.launch import is_alive, start_time, terminate
 from backend.jobs.manager import JobManager
+from backend.jobs.store import add_changes
 from backend.storage.workspace import Project, Workspace
 from tests.jobs.conftest import wait_for
 
@@ -253,3 +255,32 @@ def test_changes_that_cannot_be_are_refused(make_manager, project: Project, chan
         manager.change("film", job_id, changes)
     assert not (manager.store("film").path(job_id) / "changes.json").exists()
     manager.store("film").update(job_id, state=JobState.DONE)
+
+
+def test_a_resumed_training_keeps_what_was_changed_while_it_ran(make_manager, project: Project) -> None:
+    manager = make_manager()
+    asked = SaehdSettings(device="cpu", target_iterations=10_000, batch_size=4)
+    store = manager.store("film")
+    job_id = store.create("train", asked)
+    folder = store.path(job_id)
+    writer = EventWriter(folder / "events.jsonl")
+    for target in (20_000, 50_000):
+        settings = asked.model_copy(update={"target_iterations": target, "batch_size": 2, "learning_rate": 1e-4})
+        writer("milestone", {"what": "settings", "message": "Changed.", "settings": settings.model_dump(mode="json")})
+        writer("milestone", {"what": "saved", "message": "Saved."})
+    writer.close()
+    add_changes(folder, {"gan_power": 0.1, "batch_size": 3})
+    store.update(job_id, state=JobState.INTERRUPTED)
+    again = store.request(manager.resume("film", job_id)).settings
+    changed = {name: value for name, value in again.items() if value != getattr(asked, name)}
+    assert changed == {"target_iterations": 50_000, "learning_rate": 1e-4, "gan_power": 0.1}
+
+
+def test_a_change_that_never_fitted_is_not_resumed(make_manager, project: Project) -> None:
+    manager = make_manager()
+    store = manager.store("film")
+    job_id = store.create("train", SaehdSettings(device="cpu"))
+    add_changes(store.path(job_id), {"learning_rate": 7.0})
+    store.update(job_id, state=JobState.STOPPED)
+    again = manager.retry("film", job_id)
+    assert store.request(again).settings == store.request(job_id).settings

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import torch
 
 from backend.core.errors import BadInputError
 from backend.core.faces import FaceType
-from backend.core.settings import TRAIN_SETTINGS, Quick96Settings, SaehdSettings, TrainSettings
+from backend.core.settings import TRAIN_SETTINGS, AmpSettings, Quick96Settings, SaehdSettings, TrainSettings
 from backend.models.base import FaceSwapModel
 from backend.models.blocks import depth_to_space
 from backend.models.registry import MODELS, build_model
@@ -161,3 +161,17 @@ def test_registry_refuses_what_it_does_not_know() -> None:
     for name in MODELS:
         with pytest.raises(BadInputError, match="not those of"):
             build_model(TrainSettings(model_class=name))
+
+
+@pytest.mark.parametrize(("d_dims", "third"), [(16, 6), (32, 10), (64, 22), (120, 40), (256, 86)])
+@pytest.mark.parametrize("kind", [SaehdSettings, AmpSettings])
+def test_the_mask_decoder_is_a_third_as_wide_where_nothing_else_is_asked(kind: Any, d_dims: int, third: int) -> None:
+    assert kind(d_dims=d_dims).resolved() == kind(d_dims=d_dims, d_mask_dims=third)
+    assert kind(d_dims=d_dims, d_mask_dims=4).resolved().d_mask_dims == 4
+    assert Quick96Settings().resolved() == Quick96Settings()
+
+
+def test_a_network_is_built_with_the_resolved_width() -> None:
+    small = SaehdSettings(resolution=64, archi="df", ae_dims=32, e_dims=16, d_dims=16)
+    left, chosen = (build_model(s) for s in (small, small.model_copy(update={"d_mask_dims": 6})))
+    assert [p.shape for p in left.parameters()] == [p.shape for p in chosen.parameters()]

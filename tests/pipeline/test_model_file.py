@@ -9,7 +9,7 @@ from backend.core.errors import BadInputError, StopRequested
 from backend.core.settings import ModelFileSettings
 from backend.pipeline.stages import load_stage
 from backend.storage.model_backups import list_backups
-from backend.storage.model_file import SUFFIX, model_files
+from backend.storage.model_file import SUFFIX
 from backend.storage.model_folder import ModelFolder
 from tests.pipeline.stage_bench import bench, stop_after
 from tests.storage.models import content, make_model, train_to
@@ -25,7 +25,7 @@ def test_copy_export_import(tmp_path: Path) -> None:
     second = run(ModelFileSettings(action="export", model="anna"), ctx)
     assert (first["path"], second["path"]) == (f"results/anna-4{SUFFIX}", f"results/anna-4-2{SUFFIX}")
     assert first["bytes"] == (project.path / first["path"]).stat().st_size
-    assert {path.name for path in model_files(project)} == {f"anna-4{SUFFIX}", f"anna-4-2{SUFFIX}"}
+    assert {path.name for path in project.results_dir.iterdir()} == {f"anna-4{SUFFIX}", f"anna-4-2{SUFFIX}"}
     assert reports.of("artifact")[0] == {"what": "model", "path": f"results/anna-4{SUFFIX}"}
     assert not [p for p in project.results_dir.iterdir() if p.name.startswith(".")]
     file = str(project.path / first["path"])

@@ -32,7 +32,7 @@ def newest_weights(watched: Watched, name: str = "tiny") -> dict[str, torch.Tens
 
 
 def test_a_run_leaves_checkpoint_curve_previews_and_figures(watched: Watched) -> None:
-    result = stage.run(tiny_settings(holdout_every=6), watched.context)
+    result = stage.run(tiny_settings(holdout_every=6, d_mask_dims=0), watched.context)
     folder = watched.folder()
     assert result["iteration"] == 3
     assert result["reason"] == "target"
@@ -43,6 +43,7 @@ def test_a_run_leaves_checkpoint_curve_previews_and_figures(watched: Watched) ->
     info = folder.info()
     assert info is not None
     assert (info.iteration, len(info.sessions)) == (3, 1)
+    assert (info.settings["d_dims"], info.settings["d_mask_dims"]) == (16, 6)
     assert folder.history().iteration.tolist() == [1, 2, 3]
     assert [p.name for p in generations(folder.generations_dir)] == ["000000000-0", "000000003-0"]
     assert [p.name for p in folder.previews()] == ["0000000_faces.jpg", "0000002_faces.jpg", "0000003_faces.jpg"]

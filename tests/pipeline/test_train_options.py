@@ -18,6 +18,8 @@ from backend.pipeline.predictor import load_model
 from backend.storage.checkpoint import Generation, load_latest
 from backend.storage.model_backups import list_backups
 from backend.training import compiled
+from backend.training.callbacks.checkpoint import CheckpointCallback
+from backend.training.step import TrainStep
 from tests.drawn_faces import BRUNO, draw_face
 from tests.pipeline.stored_model import tiny_amp
 from tests.pipeline.test_merge import add_face
@@ -51,11 +53,11 @@ def same_checkpoints(one: Generation, two: Generation) -> bool:
     return all(equal) and one.state.rest == two.state.rest and one.state.rng == two.state.rng
 
 
-def in_two_runs(watched: Watched, **changes: Any) -> tuple[Generation, Generation]:
-    """Four iterations at once, and two and two."""
+def in_two_runs(watched: Watched, first: int = 2, end: int = 4, **changes: Any) -> tuple[Generation, Generation]:
+    """All iterations at once, and in two runs."""
     changes = {"preview_interval": 100, "batch_size": 1, **changes}
-    stage.run(tiny_settings(model="whole", target_iterations=4, **changes), watched.context)
-    for target in (2, 4):
+    stage.run(tiny_settings(model="whole", target_iterations=end, **changes), watched.context)
+    for target in (first, end):
         stage.run(tiny_settings(target_iterations=target, **changes), watched.context)
     return newest(watched, "whole"), newest(watched)
 
@@ -90,6 +92,79 @@ def test_a_resumed_training_goes_on_with(watched: Watched, changes: dict[str, An
     assert not all(torch.equal(value, begun[key]) for key, value in parts.weights.items())
 
 
+def test_a_training_ends_with_a_whole_optimiser_step(watched: Watched) -> None:
+    whole, parts = in_two_runs(watched, first=3, end=6, accumulate=2, gan_power=0.1, gan_dims=4)
+    assert same_checkpoints(whole, parts)
+    assert parts.state.rest["optimizer"]["optimizer"]["param_groups"][0]["iterations"] == 3
+    info = watched.folder().info()
+    assert info is not None
+    assert [(run.first_iteration, run.last_iteration) for run in info.sessions] == [(0, 4), (4, 6)]
+
+
+def test_nothing_is_saved_in_the_middle_of_an_optimiser_step(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wishes wait for its end: here they come before every batch."""
+    real = TrainStep.__call__
+
+    def step(*arguments: Any) -> Any:
+        watched.requests[:] = ["save", "backup"]
+        return real(*arguments)
+
+    monkeypatch.setattr(TrainStep, "__call__", step)
+    stage.run(tiny_settings(target_iterations=6, accumulate=3), watched.context)
+    told = [(data["what"], data["iteration"]) for kind, data in watched.events if kind == "milestone"]
+    assert {at for what, at in told if what in ("saved", "backup")} == {0, 3, 6}
+    assert ("backup", 3) in told
+
+
+@pytest.mark.parametrize("interval", [0.0, 1e9])
+def test_a_wish_is_fulfilled_whenever_losses_are_told(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch, interval: float
+) -> None:
+    """Losses that are told in the middle of an optimiser step are told again at its end."""
+    watched.requests.append("save")
+    clock = iter([0.0, 1e12])
+    monkeypatch.setattr("backend.training.loop.READ_INTERVAL_S", interval)
+    real = CheckpointCallback.on_losses
+    seen: list[int] = []
+
+    def on_losses(callback: CheckpointCallback, training: Any, rows: Any) -> None:
+        seen.append(training.iteration)
+        monkeypatch.setattr("backend.training.loop.READ_INTERVAL_S", next(clock, 1e12))
+        real(callback, training, rows)
+
+    monkeypatch.setattr(CheckpointCallback, "on_losses", on_losses)
+    stage.run(tiny_settings(target_iterations=6, accumulate=3), watched.context)
+    assert seen == ([1, 2, 3, 6] if interval == 0.0 else [6])
+
+
+def test_annealing_goes_on_after_an_interruption(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    changes = {"target_iterations": 4, "lr_schedule": "anneal", "optimizer": "lion", "preview_interval": 100}
+    stage.run(tiny_settings(model="whole", **changes), watched.context)
+    with monkeypatch.context() as patched:
+        stop_after(patched, watched, 2)
+        with pytest.raises(stage.StopRequested):
+            stage.run(tiny_settings(**changes), watched.context)
+    watched.stop = False
+    assert newest(watched).state.iteration == 2
+    stage.run(tiny_settings(**changes), watched.context)
+    assert same_checkpoints(newest(watched, "whole"), newest(watched))
+    stage.run(tiny_settings(**{**changes, "target_iterations": 5}), watched.context)
+    assert newest(watched).state.rng["annealing"] == [5, 4]
+
+
+def stop_after(monkeypatch: pytest.MonkeyPatch, watched: Watched, steps: int) -> None:
+    """Let the user ask to stop in the middle of a step."""
+    real = TrainStep.__call__
+    done: list[int] = []
+
+    def step(*arguments: Any) -> Any:
+        done.append(1)
+        watched.stop = len(done) >= steps
+        return real(*arguments)
+
+    monkeypatch.setattr(TrainStep, "__call__", step)
+
+
 def test_everything_at_once_is_the_same_in_two_runs(watched: Watched) -> None:
     changes = {"lr_dropout": True, "uniform_yaw": True, "color_transfer": "rct", "average_weights": True}
     whole, parts = in_two_runs(watched, **changes, **ADVERSARIES, **STYLES, random_hsv_power=0.05)
@@ -99,7 +174,7 @@ def test_everything_at_once_is_the_same_in_two_runs(watched: Watched) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "moves"), [({"warmup_iterations": 10_000}, 1e-4), ({"lr_dropout": True}, 0.3), ({"accumulate": 3}, 0.0)]
+    ("changes", "moves"), [({"warmup_iterations": 10_000}, 1e-4), ({"lr_dropout": True}, 0.3), ({"accumulate": 3}, 1.0)]
 )
 def test_how_much_moves_in_the_first_step(watched: Watched, changes: dict[str, Any], moves: float) -> None:
     """Lion moves every weight by the rate, so that the mean step tells what else has a say in it."""
@@ -215,6 +290,17 @@ def test_quick96(watched: Watched, channels: Literal[1, 3]) -> None:
     stage.run(settings, watched.context)
     assert all_finite(watched, "quick")
     merge_a_frame(watched, "quick")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", [2, 3])
+def test_quick96_goes_on_with_the_batch_it_takes_again(watched: Watched, first: int) -> None:
+    """The fourth iteration takes the third one's batch; so does one that begins a run."""
+    settings = Quick96Settings(**{**SHORT, "batch_size": 1, "channels": 1})
+    for model, target in (("whole", 4), ("parts", first), ("parts", 4)):
+        stage.run(settings.model_copy(update={"model": model, "target_iterations": target}), watched.context)
+    assert same_checkpoints(newest(watched, "whole"), newest(watched, "parts"))
+    assert newest(watched, "parts").state.rng["drawn"] == [3, 3]
 
 
 def test_a_grayscale_model_merges(watched: Watched) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -14,12 +16,15 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from backend.core.errors import BadInputError, DiskFullError, LookalikeError, MemoryShortError
 from backend.core.faces import FaceType
+from backend.models.registry import build_model
 from backend.pipeline import train as stage
 from backend.storage import atomic
 from backend.storage.checkpoint import generations, load_latest
 from backend.training.callbacks import nan_guard
 from backend.training.callbacks.checkpoint import CheckpointCallback
+from backend.training.loop import Training
 from backend.training.objective import Losses, Objective
+from backend.training.ranks import Ranks
 from backend.training.step import TrainStep
 from tests.drawn_faces import write_faceset
 from tests.pipeline.training_project import Watched, briskly, drawn_project, tiny_settings
@@ -184,6 +189,69 @@ def test_losses_that_stay_infinite_lead_back_at_half_the_rate(
     assert info.settings["learning_rate"] == 1e-4
 
 
+def test_a_lowered_rate_stays_until_another_is_chosen(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the halvings of all runs are counted together."""
+    changes = {"preview_interval": 100, "optimizer": "lion", "learning_rate": 1e-4}
+    with monkeypatch.context() as patched:
+        breaks(patched, range(2, 2 + PATIENCE))
+        stage.run(tiny_settings(target_iterations=4, **changes), watched.context)
+    for target, rate in ((5, 1e-4), (6, 2e-4), (7, 2e-4)):
+        stage.run(tiny_settings(**{**changes, "target_iterations": target, "learning_rate": rate}), watched.context)
+    rates = [data["learning_rate"] for data in metrics(watched)]
+    assert rates[-4:] == pytest.approx([5e-5, 5e-5, 2e-4, 2e-4])
+    assert watched.text.count("Earlier roll-backs have left 5e-05 of the learning rate 0.0001") == 1
+    with monkeypatch.context() as patched:
+        breaks(patched, range(2, 2 + PATIENCE))
+        stage.run(tiny_settings(**{**changes, "target_iterations": 9, "learning_rate": 2e-4}), watched.context)
+    breaks(monkeypatch, range(1, 1000))
+    with pytest.raises(LookalikeError, match="halved 6 times"):
+        stage.run(tiny_settings(**{**changes, "target_iterations": 99, "learning_rate": 2e-4}), watched.context)
+    assert len(milestones(watched, "rolled back")) == 1 + 1 + 5
+
+
+def test_on_the_way_back_other_processes_keep_their_own_random_numbers(watched: Watched) -> None:
+    class Second(Ranks):
+        rank, count = 1, 2
+
+    stage.run(tiny_settings(target_iterations=1), watched.context)
+    saved = load_latest(watched.folder().generations_dir)
+    assert saved is not None
+    numbers = []
+    for ranks in (Ranks(), Second()):
+        step = TrainStep(build_model(tiny_settings(), 1), tiny_settings(), torch.device("cpu"))
+        training = Training(step, tiny_settings(), torch.Generator(), ranks=ranks)
+        run = stage._Run(watched.folder(), watched.context, cast(Any, None))
+        run.restore(training, saved)
+        numbers.append((torch.rand(1).item(), torch.rand(1, generator=training.generator).item()))
+    (one, shared), (other, also_shared) = numbers
+    assert one != other
+    assert shared == also_shared
+
+
+def test_a_loaded_checkpoint_is_let_go(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage.run(tiny_settings(target_iterations=1, gan_power=0.1, gan_dims=4), watched.context)
+    held: list[weakref.ref[torch.Tensor]] = []
+    alive: list[int] = []
+    real = stage.load_latest
+
+    def load(folder: Path) -> Any:
+        found = real(folder)
+        assert found is not None
+        held.extend(weakref.ref(tensor) for name in ("weights", "gan") for tensor in found.tensors[name].values())
+        return found
+
+    def change(losses: Losses, number: int) -> Losses:
+        gc.collect()
+        alive.append(sum(tensor() is not None for tensor in held))
+        return losses
+
+    monkeypatch.setattr(stage, "load_latest", load)
+    on_objective(monkeypatch, change)
+    stage.run(tiny_settings(target_iterations=2, gan_power=0.1, gan_dims=4), watched.context)
+    assert held
+    assert alive == [0]
+
+
 def test_the_way_back_gives_exactly_what_was_saved(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that goes wrong at once from its checkpoint ends with the weights of that checkpoint."""
     stage.run(tiny_settings(target_iterations=2, average_weights=True, gan_power=0.1, gan_dims=4), watched.context)
@@ -285,6 +353,7 @@ def test_faces_deleted_while_training_goes_on_are_not_missed(watched: Watched, m
     assert result["iteration"] == 6
     assert 0 < result["ssim_dst"] < 1
     assert not list(watched.project.side("src").aligned_dir.glob("*.jpg"))
+    assert watched.text.count("changed meanwhile; that counts at the next start") == 2
 
 
 def test_a_save_that_fails_in_the_middle_is_said_and_training_goes_on(

@@ -13,7 +13,6 @@ from backend.storage.model_folder import (
     NOTES_CHARACTERS,
     ModelFolder,
     ModelInfo,
-    Session,
     frozen_mismatch,
     preview_iteration,
     resume_settings,
@@ -48,16 +47,6 @@ def test_a_renamed_folder_names_its_model(tmp_path: Path) -> None:
     info = ModelFolder(tmp_path / "second").info()
     assert info is not None
     assert info.settings == {"model": "second", "resolution": 96}
-
-
-def test_sessions_begin_where_they_were_saved_to_begin(tmp_path: Path) -> None:
-    folder = ModelFolder(tmp_path / "first")
-    assert folder.session_starts() == ()
-    runs = [
-        Session(started=t, ended=t + 1, first_iteration=i, last_iteration=i + 5) for t, i in ((1, 0), (2, 5), (3, 5))
-    ]
-    folder.write_info(ModelInfo(model_class="saehd", settings={}, sessions=tuple(runs)))
-    assert folder.session_starts() == (0, 5)
 
 
 def test_pages_and_series_of_previews(tmp_path: Path) -> None:
@@ -144,3 +133,13 @@ def test_no_torch_is_needed() -> None:
     names = ", ".join(f"backend.storage.{room}" for room in rooms)
     code = f"import sys, {names}; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, timeout=60)
+
+
+@pytest.mark.parametrize("stored", [10, 12])
+def test_a_width_that_is_left_to_a_rule_asks_for_nothing(stored: int) -> None:
+    saved = SaehdSettings(d_dims=32, d_mask_dims=stored).model_dump(mode="json")
+    given = SaehdSettings(d_dims=32, d_mask_dims=0)
+    assert frozen_mismatch(saved, given) == []
+    assert resume_settings(saved, given).model_dump()["d_mask_dims"] == stored
+    [wrong] = frozen_mismatch(saved, SaehdSettings(d_dims=32, d_mask_dims=22))
+    assert (wrong.field, wrong.saved, wrong.given) == ("d_mask_dims", stored, 22)

@@ -88,6 +88,13 @@ def test_powers_change_while_training() -> None:
     assert "true_face" not in strong
 
 
+def test_their_convolutions_lie_as_those_of_the_network_do() -> None:
+    for adversary in adversarial()._adversaries.values():
+        weights = [p for p in adversary.network.parameters() if p.ndim == 4 and p.shape[1] > 1 < p.shape[2]]
+        assert weights
+        assert all(p.is_contiguous(memory_format=torch.channels_last) for p in weights)
+
+
 def test_true_face_needs_df() -> None:
     settings = SaehdSettings(resolution=64, archi="df-ud", true_face_power=0.1)
     with pytest.raises(BadInputError, match="df"):

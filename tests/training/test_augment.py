@@ -178,7 +178,7 @@ def batch_of(seed: int) -> RawBatch:
 
 def test_quick96_takes_every_third_batch_again_without_warp() -> None:
     augmenter = Augmenter(Quick96Settings(), torch.Generator().manual_seed(1), CPU)
-    results = [augmenter(batch_of(i), i) for i in range(8)]
+    results = [augmenter.again() if augmenter.reuses(i) else augmenter(batch_of(i), i) for i in range(8)]
     for iteration, (src, dst) in enumerate(results):
         assert (src.warped is src.target) == (dst.warped is dst.target) == (iteration % 3 == 0)
     assert results[3][0].target is results[2][0].target
@@ -186,8 +186,32 @@ def test_quick96_takes_every_third_batch_again_without_warp() -> None:
     assert not torch.equal(results[2][0].target, results[1][0].target)
 
 
+def test_quick96_finds_the_batch_to_take_again_by_its_random_numbers() -> None:
+    generator = torch.Generator().manual_seed(1)
+    augmenter = Augmenter(Quick96Settings(), generator, CPU)
+    assert not augmenter.reuses(0)
+    augmenter(batch_of(1), 1)
+    before = generator.get_state()
+    augmenter(batch_of(2), 2)
+    assert [augmenter.reuses(i) for i in (3, 4)] == [True, False]
+    again = augmenter.again()
+    after = generator.get_state()
+    augmenter.forget()
+    assert not augmenter.reuses(3)
+    generator.set_state(before)
+    found = augmenter(batch_of(2), 3)
+    for one, other in zip(found, again, strict=True):
+        assert torch.equal(one.target, other.target)
+        assert one.warped is one.target
+    assert torch.equal(generator.get_state(), after)
+    augmenter.forget()
+    with pytest.raises(ValueError, match="no batch before"):
+        augmenter.again()
+
+
 def test_saehd_distorts_every_batch() -> None:
     augmenter = Augmenter(SaehdSettings(), torch.Generator().manual_seed(1), CPU)
     for iteration in range(4):
         src, _ = augmenter(batch_of(iteration), iteration)
         assert src.warped is not src.target
+        assert not augmenter.reuses(iteration + 1)

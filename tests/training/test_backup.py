@@ -26,7 +26,9 @@ class Bench:
         self.folder, self.now, self.asked = folder, now, False
         self.events: list[tuple[str, dict[str, Any]]] = []
         info = folder.info()
-        self.running = SimpleNamespace(settings=TrainSettings(**settings), iteration=info.iteration if info else 0)
+        iteration = info.iteration if info else 0
+        settled = SimpleNamespace(gathered=0)
+        self.running = SimpleNamespace(settings=TrainSettings(**settings), iteration=iteration, step=settled)
         monkeypatch.setattr(backup_module.time, "time", lambda: self.now)
         self.saves = True
         self.callback = BackupCallback(

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -7,6 +10,9 @@ import pytest
 import torch
 
 from backend.core.settings import TrainSettings
+from backend.storage.loss_history import LossHistory
+from backend.storage.term_history import TermHistory
+from backend.training.callbacks.checkpoint import random_state, restore_random_state
 from backend.training.callbacks.learning_rate import (
     ANNEAL_FROM,
     ANNEAL_TO,
@@ -17,9 +23,11 @@ from backend.training.callbacks.learning_rate import (
     wave,
 )
 from backend.training.callbacks.live import LiveSettingsCallback
+from backend.training.callbacks.metrics import MetricsCallback
 from backend.training.callbacks.nan_guard import PATIENCE, NanGuardCallback
 from backend.training.callbacks.target import TARGET, TIME_LIMIT, TargetCallback
 from backend.training.loop import LossRow, Training
+from backend.training.loss_log import LossLog
 from backend.training.ranks import Ranks
 
 
@@ -124,6 +132,20 @@ def test_an_annealed_rate_falls_by_target() -> None:
     assert found == pytest.approx([1e-4, 0.515e-4, 0.03e-4])
 
 
+def test_an_annealed_rate_goes_on_with_its_target_and_begins_anew_with_another() -> None:
+    settings = TrainSettings(lr_schedule="anneal", target_iterations=100)
+    running = training(settings)
+    running.iteration, running.annealing = 60, (100, 20)
+    assert running.anneal_from() == 20
+    running.chosen = settings.model_copy(update={"target_iterations": 200})
+    assert running.anneal_from() == 60
+    running.iteration, running.chosen = 70, settings.model_copy(update={"lr_schedule": "constant"})
+    running.anneal_from()
+    running.iteration, running.chosen = 80, settings
+    assert running.anneal_from() == 80
+    assert running.annealing == (100, 80)
+
+
 def test_targets_and_limits() -> None:
     arrived = training(TrainSettings(target_iterations=5))
     arrived.iteration = 5
@@ -190,3 +212,50 @@ def test_the_rate_falls_towards_a_known_end() -> None:
     assert run_progress(timed, 0, 100, 90.0) == pytest.approx(0.75)
     assert run_progress(timed, 900, 50, 6.0) == pytest.approx(0.5)
     assert run_progress(TrainSettings(), 0, 100, 90.0) == 0.0
+
+
+@pytest.mark.parametrize("kind", ["cuda", "xpu", "mps"])
+def test_the_generator_of_any_accelerator_is_kept(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = torch.arange(16, dtype=torch.uint8)
+    found: list[torch.Tensor] = []
+    module = (
+        SimpleNamespace(get_rng_state=lambda: state, set_rng_state=found.append)
+        if kind == "mps"
+        else SimpleNamespace(
+            get_rng_state=lambda device: state, set_rng_state=lambda state, device: found.append(state)
+        )
+    )
+    monkeypatch.setattr(torch, "get_device_module", lambda device: module)
+    running = training(TrainSettings(), SimpleNamespace(device=torch.device(kind)))
+    kept = json.loads(json.dumps(random_state(running)))
+    restore_random_state(running, kept)
+    assert [each.tolist() for each in found] == [state.tolist()]
+    restore_random_state(training(TrainSettings(), SimpleNamespace(device=torch.device("cpu"))), kept)
+    assert len(found) == 1
+
+
+def log_of(folder: Path) -> LossLog:
+    return LossLog(LossHistory(folder / "loss.bin"), TermHistory(folder / "terms.bin"))
+
+
+def test_the_median_step_is_that_of_the_newest_steps(tmp_path: Path) -> None:
+    step = SimpleNamespace(device=torch.device("cpu"), optimizer=SimpleNamespace(param_groups=[{"lr": 1e-4}]))
+    running = training(TrainSettings(), step)
+    metrics = MetricsCallback(log_of(tmp_path), lambda kind, data: None)
+    metrics.on_start(running)
+    for first, seconds in ((1, 5.0), (10_001, 1.0)):
+        rows = [replace(row(first + i), step_s=seconds) for i in range(10_000)]
+        metrics.on_losses(running, rows)
+    assert metrics.summary(running)["step_s"] == 1.0
+
+
+def test_the_mean_since_the_last_mark(tmp_path: Path) -> None:
+    losses = log_of(tmp_path)
+    assert losses.mark() is None
+    losses.add([replace(row(1), src=1.0, dst=4.0), replace(row(2), src=float("nan"), dst=2.0)])
+    losses.add([replace(row(3), src=3.0, dst=8.0)])
+    assert losses.mark() == (2.0, 6.0)
+    assert losses.mark() is None
+    losses.add([row(4)])
+    losses.drop_after(3)
+    assert losses.mark() is None

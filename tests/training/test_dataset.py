@@ -188,11 +188,40 @@ def test_yaws_are_those_of_the_records_or_measured_now(tmp_path: Path) -> None:
     assert yaws[1] == pytest.approx(estimate_pose(faces[3].face.landmarks, 96)[1], abs=1e-3)
 
 
-def test_every_nth_is_held_out() -> None:
-    blank = np.zeros((12, 1, 1, 3), np.uint8)
-    cache = FaceCache(blank, blank[..., :2], ("",) * 12, np.arange(12))
-    trained, held = cache.split(4)
-    assert held.tolist() == [3, 7, 11]
-    assert len(trained) == 9
-    assert len(cache.split(0)[1]) == 0
-    assert len(cache.split(1)[1]) == 0
+def named(names: list[str]) -> FaceCache:
+    """A cache of faces that have names and nothing else."""
+    blank = np.zeros((len(names), 1, 1, 3), np.uint8)
+    return FaceCache(blank, blank[..., :2], tuple(names), np.arange(len(names)))
+
+
+def held_names(cache: FaceCache, holdout_every: int) -> set[str]:
+    return {cache.names[entry] for entry in cache.split(holdout_every)[1]}
+
+
+@pytest.mark.parametrize("every", [2, 8, 10, 50])
+def test_about_one_face_in_n_is_held_out(every: int) -> None:
+    cache = named([f"{frame:05d}_0.jpg" for frame in range(5000)])
+    trained, held = cache.split(every)
+    assert len(held) == pytest.approx(5000 / every, rel=0.2)
+    assert sorted([*trained, *held]) == list(range(5000))
+
+
+def test_what_is_held_out_does_not_depend_on_the_other_faces() -> None:
+    names = [f"{frame:05d}_0.jpg" for frame in range(400)]
+    held = held_names(named(names), 8)
+    fewer = [name for name in reversed(names) if int(name[:5]) % 3]
+    assert held_names(named(fewer), 8) == held & set(fewer)
+
+
+@pytest.mark.parametrize(("faces", "every", "held"), [(12, 0, 0), (12, 1, 0), (4, 2, 0), (7, 8, 0)])
+def test_small_sets_keep_enough_to_learn_from(faces: int, every: int, held: int) -> None:
+    assert len(named([f"{frame:05d}_0.jpg" for frame in range(faces)]).split(every)[1]) == held
+
+
+def test_some_of_a_small_set_are_held_out_though_their_digests_say_none() -> None:
+    names = [f"{frame:05d}_0.jpg" for frame in range(500)]
+    none = [name for name in names if dataset._digest(name) % 8][:16]
+    smallest = sorted(none, key=dataset._digest)[:2]
+    assert held_names(named(none), 8) == held_names(named(none[::-1]), 8) == set(smallest)
+    all_ = [name for name in names if dataset._digest(name) % 8 == 0][:16]
+    assert held_names(named(all_), 8) == set(sorted(all_, key=dataset._digest)[:2])

@@ -65,6 +65,7 @@ def go_live(ranks: Ranks) -> dict[str, Any]:
     share = Share(ranks.rank, ranks.count)
     torch.manual_seed(3)
     step = TrainStep(build_model(settings(), 3), settings(), CPU, ranks)
+    torch.manual_seed(3 + ranks.rank)
     step(*faces(0, share))
     step.configure(settings(gan_power=0.2))
     step(*faces(1, share))

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -130,9 +131,65 @@ def test_what_does_not_fit_is_refused_with_a_batch_that_does(monkeypatch: pytest
         require_memory(small(batch_size=64), CPU)
     assert require_memory(small(batch_size=64, shrink_batch=True), CPU).batch_size == 20
     assert "Try a batch size of 8." in str(short_of_memory(small(batch_size=16), CPU))
+    assert "although only about" in str(short_of_memory(small(batch_size=16), CPU))
     monkeypatch.setattr(memory, "free_bytes", lambda device: need.fixed)
     with pytest.raises(MemoryShortError, match="smaller resolution"):
         require_memory(small(shrink_batch=True), CPU)
     monkeypatch.setattr(memory, "free_bytes", lambda device: 10**6 if device.type == "cpu" else 10**12)
     with pytest.raises(MemoryShortError, match="main memory"):
         require_memory(small(optimizer_on_cpu=True), CARD)
+
+
+def test_what_a_training_holds_itself_is_free_for_its_next_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    need = estimate_need(small(), CARD)
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 1 << 20)
+    monkeypatch.setattr(memory, "held_bytes", lambda device: int(need.total(9) / 0.95))
+    assert "Try a batch size of 9." in str(short_of_memory(small(batch_size=64), CARD))
+    with pytest.raises(MemoryShortError, match="smaller resolution"):
+        require_memory(small(batch_size=64), CARD)
+
+
+def cannot_say(device: torch.device) -> tuple[int, int]:
+    raise RuntimeError("The device doesn't support querying the available free memory.")
+
+
+def asks_nothing() -> int:
+    """What an Apple GPU's functions take."""
+    return 300
+
+
+ACCELERATORS = {
+    "cuda": (
+        SimpleNamespace(
+            max_memory_allocated=lambda d: 7, memory_reserved=lambda d: 9, mem_get_info=lambda d: (40, 100)
+        ),
+        (7, 9, 40),
+    ),
+    "xpu": (
+        SimpleNamespace(
+            max_memory_allocated=lambda d: 7,
+            memory_reserved=lambda d: 9,
+            mem_get_info=cannot_say,
+            get_device_properties=lambda d: SimpleNamespace(total_memory=100),
+        ),
+        (7, 9, 91),
+    ),
+    "mps": (
+        SimpleNamespace(driver_allocated_memory=asks_nothing, recommended_max_memory=lambda: 1000),
+        (300, 300, 700),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", ACCELERATORS)
+def test_every_kind_of_accelerator_is_asked_for_its_own_memory(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    module, figures = ACCELERATORS[kind]
+    monkeypatch.setattr(memory.torch, "get_device_module", lambda device: module)
+    device = torch.device(kind)
+    assert (memory.used_bytes(device), memory.held_bytes(device), memory.free_bytes(device)) == figures
+
+
+def test_without_an_answer_main_memory_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory.torch, "get_device_module", lambda device: SimpleNamespace())
+    assert memory.used_bytes(CARD) > 10**7
+    assert memory.held_bytes(CPU) > 10**7

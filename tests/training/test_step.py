@@ -19,6 +19,7 @@ from backend.models.dfl_names import dfl_name, to_dfl_layout
 from backend.models.registry import build_model
 from backend.models.saehd import SaehdShape, build_saehd
 from backend.training.batch import FaceBatch
+from backend.training.precision import LEAST_SCALE, LossScale
 from backend.training.step import TrainStep
 from tests.models.dfl_files import bchw, stored_model
 
@@ -181,6 +182,22 @@ def test_a_step_that_is_not_finite_changes_nothing(optimizer: Any, waits: bool) 
     assert not torch.equal(model.state_dict()[FIRST], before[FIRST])
 
 
+def test_overflows_count_once_the_loss_scale_cannot_fall() -> None:
+    """The loss is finite, the gradients are not: the scale may cure that until it is at its least."""
+    model = small("df-ud")
+    step = TrainStep(model, TrainSettings(precision="fp32"), CPU)
+    step._learner.scale = LossScale(CPU, enabled=True)
+    step._learner.scale.load_state_dict({"scale": 2 * LEAST_SCALE, "good_steps": 0})
+    before = model.state_dict()[FIRST].clone()
+    hook = model.get_parameter(FIRST).register_hook(lambda gradient: gradient * float("inf"))
+    found = [step(faces(1), faces(2)) for _ in range(3)]
+    assert all(bool(losses.src.isfinite()) for losses in found)
+    assert [bool(losses.skipped) for losses in found] == [False, True, True]
+    assert torch.equal(model.state_dict()[FIRST], before)
+    hook.remove()
+    assert not step(faces(1), faces(2)).skipped
+
+
 def test_nothing_waits_for_an_accelerator() -> None:
     """Tensors without values can be computed with, but not looked at: so the step does not look."""
     settings = SaehdSettings(
@@ -255,6 +272,35 @@ def test_a_discriminator_that_is_switched_off_is_kept() -> None:
     assert "gan" in note
 
 
+def test_a_discriminator_follows_from_the_seed_alone() -> None:
+    """Whenever it is switched on, wherever torch's generator stands; the next random numbers are as without it."""
+    on = SaehdSettings(resolution=64, archi="df", gan_power=0.1, gan_dims=4, true_face_power=0.1, seed=7)
+    found = []
+    for torch_seed in (1, 2):
+        step = TrainStep(small("df"), on.model_copy(update={"gan_power": 0.0, "true_face_power": 0.0}), CPU)
+        torch.manual_seed(torch_seed)
+        step.configure(on)
+        number = torch.rand(1)
+        torch.manual_seed(torch_seed)
+        assert torch.equal(torch.rand(1), number)
+        found.append(step.state()[0])
+    for name in ("gan", "true_face"):
+        assert all(torch.equal(value, found[1][name][key]) for key, value in found[0][name].items())
+    other = TrainStep(small("df"), on.model_copy(update={"seed": 8}), CPU).state()[0]["gan"]
+    assert not all(torch.equal(value, other[key]) for key, value in found[0]["gan"].items())
+
+
+def test_only_what_is_for_later_is_carried() -> None:
+    on = SaehdSettings(resolution=64, archi="df", gan_power=0.1, gan_dims=4, true_face_power=0.1)
+    tensors, rest = copy.deepcopy(TrainStep(small("df"), on, CPU).state())
+    step = TrainStep(small("df"), on.model_copy(update={"true_face_power": 0.0}), CPU)
+    step.load(tensors, rest)
+    assert [sorted(held) for held in step._carried] == [["true_face", "true_face_optimizer"], ["true_face_optimizer"]]
+    step.configure(on)
+    assert [dict(held) for held in step._carried] == [{}, {}]
+    assert step.state()[0].keys() == tensors.keys()
+
+
 def test_gathered_batches_make_one_step() -> None:
     """Two batches of one pair give the step that one batch of two pairs gives."""
     settings = TrainSettings(precision="fp32", clip_gradients=True)
@@ -265,7 +311,9 @@ def test_gathered_batches_make_one_step() -> None:
     whole(src, dst)
     for i in range(2):
         assert torch.equal(parts.model.state_dict()[FIRST], before)
+        assert parts.gathered == i
         parts(one(src, i), one(dst, i))
+    assert parts.gathered == whole.gathered == 0
     for name, value in whole.model.state_dict().items():
         assert float((parts.model.state_dict()[name] - value).abs().mean()) < 3e-6, name
 

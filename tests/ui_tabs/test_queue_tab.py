@@ -49,6 +49,9 @@ class TestWords:
         assert job_title(job("train", settings={"model": "anna"})) == "Train anna"
         assert job_title(job("extract-faces", settings={"side": "src"})) == "Faces from frames, source"
         assert job_title(job("export", settings={"name": "web"})) == "Export web"
+        assert job_title(job("summary", settings={"train": {"model": "anna"}})) == "Describe network of anna"
+        assert job_title(job("model", settings={"action": "copy", "model": "anna"})) == "Copy model anna"
+        assert job_title(job("model", settings={"action": "import", "model": "model"})) == "Import a model file"
 
     def test_lanes(self) -> None:
         assert [lane_word(lane, [GPU]) for lane in ("io", "cpu", "best", "cuda:0", "xpu:1")] == [

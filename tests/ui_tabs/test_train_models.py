@@ -117,7 +117,40 @@ def test_backups_are_listed_and_going_back_asks_for_the_name(train):
     assert "520 MB" in shown[tab.care.backups]
     assert shown[tab.care.going_back]["visible"] is True
     assert shown[tab.care.choice]["value"] == folder.name
-    with pytest.raises(BadInputError, match="typed name"):
-        tab.care._restore(view, folder.name, "")
+    for action in (tab.care._restore, tab.care._delete_backup):
+        with pytest.raises(BadInputError, match="typed name"):
+            action(view, folder.name, "")
+        with pytest.raises(BadInputError, match="No backup is chosen"):
+            action(view, None, "anna")
     tab.care._restore(view, folder.name, "anna")
     assert asked(manager) == {"action": "restore", "model": "anna", "name": folder.name}
+
+
+def test_a_backup_is_deleted_while_the_model_trains_but_not_under_a_restore(train):
+    tab, manager, view = train
+    folder = tab.care._model(view).backups_dir / "000000100-20260131-142500"
+    folder.mkdir(parents=True)
+    write_json(folder / "backup.json", {"version": 1, "iteration": 100, "time": 1e9, "bytes": 520_000_000})
+    tab.care._restore(view, folder.name, "anna")
+    with pytest.raises(BadInputError, match="has not ended"):
+        tab.care._delete_backup(view, folder.name, "anna")
+    manager.stop("film", manager.jobs("film")[0].id)
+    tab.page.submit(view, "train", SaehdSettings(model="anna"))
+    tab.care._delete_backup(view, folder.name, "anna")
+    assert not folder.exists()
+    assert tab.care.tick(view)[tab.care.going_back]["visible"] is False
+
+
+def test_the_trash_is_emptied_by_typing_the_projects_name(train):
+    tab, manager, view = train
+    project = manager.workspace.open("film")
+    assert tab.care.tick(view)[tab.care.trash]["visible"] is False
+    tab.care._delete(view, "anna")
+    shown = tab.care.tick(view)
+    assert shown[tab.care.trash]["visible"] is True
+    assert "anna (deleted 20" in shown[tab.care.trashed]
+    with pytest.raises(BadInputError, match="Nothing was deleted"):
+        tab.care._empty_trash(view, "anna")
+    tab.care._empty_trash(view, "film")
+    assert list((project.model_root / ".trash").iterdir()) == []
+    assert tab.care.tick(view)[tab.care.back]["visible"] is False

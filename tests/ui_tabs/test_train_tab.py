@@ -139,12 +139,15 @@ def test_contradictions_are_told_at_the_form(train, changes, reason):
         tab.forms.read(view, values_of(tab, view, **changes))
 
 
-def test_synthetic_faces_need_no_faceset(train):
+def test_synthetic_faces_and_pretraining_need_no_faceset(train):
     tab, _ = train
     view = View(project="film")
     assert "No faces of the source and the destination" in tab._missing(view)
-    tab._checked(view, SaehdSettings(synthetic=True))
-    assert tab._missing(view) == ""
+    for settings in (SaehdSettings(synthetic=True), SaehdSettings(pretrain=True, pretrain_faces="/faces")):
+        tab._checked(view, settings)
+        assert tab._missing(view) == ""
+        tab._checked(view, SaehdSettings())
+        assert tab._missing(view)
 
 
 def test_the_facesets_of_other_projects_are_offered_for_pretraining(train):
@@ -187,3 +190,24 @@ def test_a_notice_goes_when_the_tab_works_again(train, monkeypatch):
     assert "cannot be read" in ask._told(view, ("train", "tick"), broken)[notice]
     assert ask._told(view, ("train", "tick"), broken) == {}
     assert ask._told(view, ("train", "tick"), parts["tick"]) == {notice: ""}
+
+
+def test_a_model_that_is_not_saved_yet_shows_what_its_training_was_started_with(train):
+    tab, manager = train
+    view = View(project="film")
+    settings = SaehdSettings(model="bea", resolution=64)
+    tab._begin(values_of(tab, view, settings))
+    manager.workspace.open("film").model_dir("bea").mkdir(parents=True)
+    view.local["train.pick"] = "bea"
+    shown, reason = tab._baseline(view)
+    assert (shown.model, shown.resolution) == ("bea", 64)
+    assert reason
+
+
+def test_the_job_is_named_where_another_model_is_chosen(train):
+    tab, _ = train
+    view = View(project="film")
+    tab._begin(values_of(tab, view, model="bea"))
+    assert "bea" in tab.panel.tick(view)[tab.panel.box]
+    view.local["train.pick"] = "bea"
+    assert "bea" not in tab.panel.tick(view)[tab.panel.box]

@@ -269,3 +269,21 @@ def test_several_devices_are_for_training_only(train):
 def test_there_is_nothing_to_evaluate_without_a_model(train):
     tab, _, _ = train
     assert tab.report.tick(View(project="film"))[tab.report.evaluate]["interactive"] is False
+
+
+def test_changed_settings_are_told_by_their_labels():
+    facts = {
+        "what": "settings",
+        "message": "Changed while training: learning_rate 5e-05 -> 0.0002, gan_power 0.0 -> 0.1.",
+    }
+    told = events_html([Event(seq=1, kind="milestone", time=0.0, data=facts)])
+    assert "Changed while training: Learning rate 5e-05 to 0.0002, GAN power 0.0 to 0.1." in told
+
+
+def test_events_of_another_model_are_not_shown(train):
+    tab, manager, view = train
+    job = tab.page.submit(view, "train", SaehdSettings(model="anna"))
+    EventWriter(manager.store("film").path(job) / "events.jsonl")("milestone", {"what": "saved", "message": "Saved."})
+    model, record = tab.shown_model(view), tab.panel.record(view)
+    assert "Saved." in tab.result._events_html(model, record)
+    assert tab.result._events_html(None, record) == ""

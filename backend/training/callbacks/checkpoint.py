@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 
 from backend.core.errors import LookalikeError
 from backend.core.provenance import Provenance
-from backend.storage.checkpoint import CheckpointState, drop_newer, rng_from_text, rng_to_text, save_generation
+from backend.core.settings import TrainSettings
+from backend.storage.checkpoint import (
+    CheckpointState,
+    drop_newer,
+    rng_from_text,
+    rng_to_text,
+    save_generation,
+    state_from_text,
+    state_to_text,
+)
 from backend.storage.model_folder import ModelFolder, ModelInfo, Session
 from backend.training.callbacks.base import Callback, Emit
 from backend.training.loop import LossRow, Training
@@ -21,7 +31,7 @@ RETRY_S = 60.0
 
 
 class CheckpointCallback(Callback):
-    """Writes generations and model.json.
+    """Writes generations and model.json, never between two batches of one optimiser step: gradients are not saved.
 
     Args:
         folder: the model's folder, locked by the caller.
@@ -66,7 +76,7 @@ class CheckpointCallback(Callback):
 
     def on_losses(self, training: Training, rows: Sequence[LossRow]) -> None:
         """Save when it is time or the user asked, but no state whose losses are not finite: a way back leads here."""
-        if rows[-1].skipped:
+        if rows[-1].skipped or training.step.gathered:
             return
         due = time.monotonic() - self._saved_at >= training.settings.save_interval_min * 60
         if self._save_requested() or (due and time.monotonic() - self._failed_at >= RETRY_S):
@@ -95,7 +105,7 @@ class CheckpointCallback(Callback):
             ended=now,
             first_iteration=self._first_iteration,
             last_iteration=training.iteration,
-            holdout_every=None if training.settings.pretraining else training.settings.holdout_every,
+            holdout_every=_held_out(training.settings),
         )
         self.info = self.info.model_copy(
             update={
@@ -126,22 +136,47 @@ class CheckpointCallback(Callback):
         self._emit("milestone", {"what": "saved", "message": message, "iteration": training.iteration})
 
 
+def _held_out(settings: TrainSettings) -> int | None:
+    """holdout_every, None for a run that sees none of the project's own faces."""
+    return None if settings.pretraining or settings.synthetic else settings.holdout_every
+
+
 def random_state(training: Training) -> dict[str, Any]:
-    """Everything random of a training, as JSON: augmentation, torch's own generators, and where the samplers stand."""
+    """What the next iterations depend on besides tensors, as JSON.
+
+    augment, drawn: augmentation and samplers, from where the next iteration can be repeated; torch, cuda: torch's own
+    generators; annealing, rate_factor: where the learning rate stands.
+    """
     device = training.step.device
-    state = {"augment": rng_to_text(training.generator), "drawn": list(training.drawn)}
+    drawn, at = training.random_point()
+    augment = torch.Generator()
+    augment.set_state(at)
+    state: dict[str, Any] = {"augment": rng_to_text(augment), "drawn": list(drawn)}
+    training.anneal_from()
+    state["annealing"] = list(training.annealing)
+    state["rate_factor"] = training.rate_factor
     state["torch"] = rng_to_text(torch.default_generator)
-    if device.type == "cuda":
-        state["cuda"] = rng_to_text(torch.cuda.default_generators[device.index or 0])
+    if device.type != "cpu":
+        state[device.type] = state_to_text(_of_device(device, "get_rng_state")())
     return state
 
 
 def restore_random_state(training: Training, state: Mapping[str, Any]) -> None:
-    """Inverse of random_state(); generators of a device that is not there any more begin anew."""
+    """Inverse of random_state(); generators of a device that is not there any more begin anew.
+
+    The rate factor stays as it is: a way back must not undo what it lowers.
+    """
     device = training.step.device
     rng_from_text(training.generator, state["augment"])
-    training.drawn = tuple(state["drawn"])
+    training.drawn, training.before = tuple(state["drawn"]), None
+    training.annealing = tuple(state.get("annealing", (0, 0)))
     if "torch" in state:
         rng_from_text(torch.default_generator, state["torch"])
-    if "cuda" in state and device.type == "cuda":
-        rng_from_text(torch.cuda.default_generators[device.index or 0], state["cuda"])
+    if device.type != "cpu" and device.type in state:
+        _of_device(device, "set_rng_state")(state_from_text(state[device.type]))
+
+
+def _of_device(device: torch.device, name: str) -> Callable[..., Any]:
+    """torch's function of this name for the generator of an accelerator; an Apple GPU is always the only one."""
+    function = getattr(torch.get_device_module(device), name)
+    return function if device.type == "mps" else partial(function, device=device)

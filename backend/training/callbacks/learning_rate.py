@@ -35,8 +35,9 @@ class LearningRateCallback(Callback):
         self._begun = 0.0
 
     def on_start(self, training: Training) -> None:
-        """Note when the run begins."""
+        """Note when and where the run begins."""
         self._begun = time.monotonic()
+        training.anneal_from()
 
     def before_step(self, training: Training) -> None:
         """Set the rate of this step."""

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from backend.core.settings import TrainSettings, is_live
+from backend.core.settings.faults import reason
 from backend.training.callbacks.base import Callback, Emit
 from backend.training.loop import Training
 
@@ -80,4 +81,4 @@ def changed_settings(settings: TrainSettings, changes: Mapping[str, Any]) -> Tra
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise ValueError(f"{where}: {first['msg']}" if where else str(first["msg"])) from error
+        raise ValueError(f"{where}: {reason(first)}." if where else f"{reason(first)}.") from error
