@@ -104,7 +104,7 @@ class FaceCache:
         return yaws
 
     def split(self, holdout_every: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """(trained, held out) entries: about one usable face in N is held out, none when N is 0 or too few would remain.
+        """(trained, held out) entries: one usable face in about N is held out; none if N is 0 or too few would remain.
 
         The name of its file decides, so that a face which is held out stays so when others come, go or change places.
         Where that takes none or too many of a small set, those of the smallest digests are held out.
