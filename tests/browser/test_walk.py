@@ -111,7 +111,7 @@ def _train(visitor: Visitor, shots: Path, server: Server) -> Visitor:
     page = visitor.page
     visitor.tab("train")
     visitor.choose("train-preset", "First look")
-    for title in ("Network", "Saving and previews"):
+    for title in ("Network", "Saving, backups and previews"):
         visitor.unfold("#tab-train", title)
     page.wait_for_function("document.querySelector('#train-resolution input[type=number]')?.value === '96'")
     sizes = {"resolution": 64, "ae_dims": 32, "e_dims": 16, "d_dims": 16, "d_mask_dims": 8}

@@ -53,6 +53,7 @@ def test_real_clips_to_a_film(assets: Path, tmp_path: Path) -> None:
     assert facts["without_face"] == []
 
 
+@pytest.mark.slow
 def test_a_real_clip_with_several_people(assets: Path, tmp_path: Path) -> None:
     here = ["--project", "concert", "--workspace", str(tmp_path)]
     backend("create", *here, "--src", str(assets / "data" / "concert.mp4"), "--consent", "public recording")
