@@ -26,7 +26,7 @@ class TrainSettings(Settings):
     """
 
     model_class: str = setting("saehd", "Family of the network.", frozen=True)
-    model: str = setting("model", "Name of the model; an existing name resumes it.", frozen=True)
+    model: str = setting("model", "Name of the model; on the command line an existing name resumes it.", frozen=True)
 
     # -- where and how it computes
     device: str = setting(
