@@ -33,7 +33,7 @@ _FIGURES = (
     ("images_per_s", "images per s", "{:.1f}"),
     ("waits", "% of it waiting for faces", "{:.0f}"),
     ("memory_mb", "MB memory", "{:,.0f}"),
-    ("learning_rate", "learning rate", "{:.3g}"),
+    ("learning_rate", "learning rate now", "{:.3g}"),
     ("skipped", "skipped steps", "{:,.0f}"),
 )
 

@@ -51,7 +51,7 @@ def test_the_numbers_say_what_the_loader_costs():
     shown = numbers_html(METRIC, True)
     assert "<b>41,200</b>" in shown
     assert "<b>2</b><span>% of it waiting for faces</span>" in shown
-    assert "<b>5e-05</b><span>learning rate</span>" in shown
+    assert "<b>5e-05</b><span>learning rate now</span>" in shown
     assert "skipped" not in shown
     assert "<b>3</b><span>skipped steps</span>" in numbers_html({**METRIC, "skipped": 3}, True)
 
