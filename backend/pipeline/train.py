@@ -20,7 +20,6 @@ from backend.pipeline.train_ranks import train_on_several
 from backend.storage.checkpoint import Generation, load_latest, remove_unfinished
 from backend.storage.model_backups import create_backup
 from backend.storage.model_folder import ModelFolder, ModelInfo, resume_settings
-from backend.storage.term_history import TermHistory
 from backend.training.augment import Augmenter
 from backend.training.callbacks.backup import BackupCallback
 from backend.training.callbacks.base import Callback
@@ -108,7 +107,7 @@ class _Run:
         self._folder = folder
         self._ctx = ctx
         self._data = data
-        self._losses = LossLog(folder.losses, TermHistory(folder.path / "terms.bin"))
+        self._losses = LossLog(folder.losses, folder.terms)
 
     def begin(self, training: Training, saved: Generation | None) -> None:
         """Go on from a checkpoint, or from nothing.

@@ -42,8 +42,7 @@ class TrainingData:
 
     def augmenter(self, training: Training) -> Augmenter:
         """What distorts the batches of this training."""
-        share = Share(training.ranks.rank, training.ranks.count)
-        return Augmenter(training.settings, training.generator, training.step.device, share)
+        return Augmenter(training.settings, training.generator, training.step.device, _share(training))
 
     def loader(self, training: Training) -> BatchLoader:
         """Batches from where the training stands."""
@@ -57,8 +56,13 @@ class TrainingData:
             (self.dst, samplers[1]),
             settings,
             pin=training.step.device.type == "cuda",
-            share=Share(training.ranks.rank, training.ranks.count),
+            share=_share(training),
         )
+
+
+def _share(training: Training) -> Share:
+    """The part of every batch that this process works on."""
+    return Share(training.ranks.rank, training.ranks.count)
 
 
 def load_data(model: FaceSwapModel, settings: TrainSettings, folder: ModelFolder, ctx: StageContext) -> TrainingData:

@@ -34,9 +34,7 @@ from backend.storage.generation_folder import (
 )
 from backend.storage.interrupted_restore import PREPARED, commit_restore, finish_restore
 from backend.storage.linking import Progress, copy_file, folder_bytes, link_file, link_folder, no_progress
-from backend.storage.loss_history import LossHistory
 from backend.storage.model_folder import ModelFolder, ModelInfo
-from backend.storage.term_history import TermHistory
 
 RESERVE_BYTES = 64 << 20
 """Free disk that stays after a backup."""
@@ -221,8 +219,9 @@ def _keep_history(folder: ModelFolder, target: Path, iteration: int, progress: P
     for name in ("loss.bin", "terms.bin"):
         if (folder.path / name).exists():
             copy_file(folder.path / name, target / name, progress)
-    LossHistory(target / "loss.bin").truncate(iteration)
-    TermHistory(target / "terms.bin").truncate(iteration)
+    kept = ModelFolder(target)
+    kept.losses.truncate(iteration)
+    kept.terms.truncate(iteration)
     for page in folder.pages():
         newest = folder.preview(page)
         if newest is not None:

@@ -149,9 +149,7 @@ def random_state(training: Training) -> dict[str, Any]:
     """
     device = training.step.device
     drawn, at = training.random_point()
-    augment = torch.Generator()
-    augment.set_state(at)
-    state: dict[str, Any] = {"augment": rng_to_text(augment), "drawn": list(drawn)}
+    state: dict[str, Any] = {"augment": state_to_text(at), "drawn": list(drawn)}
     training.anneal_from()
     state["annealing"] = list(training.annealing)
     state["rate_factor"] = training.rate_factor
