@@ -15,14 +15,14 @@ from backend.devices import Device
 from backend.jobs.scheduler import BEST, IO_LANE, collide, must_wait, places
 from backend.jobs.store import JobRecord
 from ui_tabs.job_panel import duration, time_left
-from ui_tabs.labels import MODEL_ACTIONS, SIDES, STAGE_TITLES, choice_label, label_of
+from ui_tabs.labels import ACTION_TITLES, SIDES, STAGE_TITLES, choice_label, label_of
 from ui_tabs.steps import count
 
 
 def job_title(record: JobRecord) -> str:
     """Stage and what it works on: "Train anna", "Faces from frames, source"."""
     stage, settings = record.request.stage, record.request.settings
-    title = MODEL_ACTIONS.get(str(settings.get("action")), STAGE_TITLES.get(stage, stage))
+    title = ACTION_TITLES.get(str(settings.get("action")), STAGE_TITLES.get(stage, stage))
     if settings.get("side") in SIDES:
         return f"{title}, {SIDES[settings['side']].lower()}"
     train = settings.get("train")

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from ui_tabs.labels_faces import FACE_CHOICES, FACE_LABELS
+
 MAIN = ""
 """The group that is always visible; every other group is a closed accordion with its name as title."""
 
@@ -13,9 +15,16 @@ STAGE_TITLES: Mapping[str, str] = MappingProxyType(
     {
         "create": "Create project",
         "sample": "Sample project",
+        "edit-clip": "Edit clip",
         "extract-frames": "Frames from video",
+        "denoise-frames": "Denoise frames",
         "extract-faces": "Faces from frames",
+        "persons": "Tell persons apart",
         "sort": "Sort faces",
+        "faceset": "Faceset tool",
+        "resize-faces": "Resize faces",
+        "gray-faces": "Faces to gray",
+        "add-faces": "Add faces",
         "train": "Train",
         "summary": "Describe network of",
         "evaluate": "Evaluate",
@@ -26,16 +35,24 @@ STAGE_TITLES: Mapping[str, str] = MappingProxyType(
     }
 )
 
-MODEL_ACTIONS: Mapping[str, str] = MappingProxyType(
+ACTION_TITLES: Mapping[str, str] = MappingProxyType(
     {
         "copy": "Copy model",
         "export": "Export model",
         "import": "Import a model file",
         "backup": "Back up model",
         "restore": "Go back with model",
+        "pack": "Pack faces",
+        "unpack": "Unpack faces",
+        "save-metadata": "Save face metadata",
+        "restore-metadata": "Restore face metadata",
+        "original-names": "Original names of faces",
+        "png-to-jpg": "PNG faces to JPEG",
+        "debug-images": "Debug images of faces",
+        "export-masks": "Export masks of faces",
     }
 )
-"""What a job of the stage "model" does -> its title."""
+"""What a job of the stages "model" and "faceset" does -> its title."""
 
 SIDES: Mapping[str, str] = MappingProxyType({"src": "Source", "dst": "Destination"})
 SIDE_CHOICES = (("Source", "src"), ("Destination", "dst"))
@@ -126,39 +143,7 @@ LABELS: Mapping[str, Mapping[str, tuple[str, str]]] = MappingProxyType(
             }
         ),
         "sample": MappingProxyType({"seconds": ("Length of the clips", MAIN)}),
-        "extract-frames": MappingProxyType(
-            {
-                "side": ("Side", MAIN),
-                "fps": ("Frames per second", MAIN),
-                "image_format": ("Image format", MAIN),
-                "start_s": ("Begin at", "Time range and quality"),
-                "end_s": ("End at", "Time range and quality"),
-                "jpeg_quality": ("JPG quality", "Time range and quality"),
-            }
-        ),
-        "extract-faces": MappingProxyType(
-            {
-                "side": ("Side", MAIN),
-                "detector": ("Detector", MAIN),
-                "landmarker": ("Landmarks", MAIN),
-                "face_type": ("Face type", MAIN),
-                "image_size": ("Image size", MAIN),
-                "max_faces": ("Faces per frame at most", MAIN),
-                "device": ("Device", "Detection"),
-                "score": ("Confidence", "Detection"),
-                "min_face_px": ("Smallest face", "Detection"),
-                "jpeg_quality": ("JPEG quality", "Files"),
-                "debug_images": ("Debug images", "Files"),
-            }
-        ),
-        "sort": MappingProxyType(
-            {
-                "side": ("Side", MAIN),
-                "by": ("Sort by", MAIN),
-                "reverse": ("Reverse", MAIN),
-                "apply": ("Rename files", MAIN),
-            }
-        ),
+        **FACE_LABELS,
         "train": _TRAIN,
         "summary": MappingProxyType({"model": ("Model", MAIN), "train": ("Training settings", MAIN)}),
         "evaluate": MappingProxyType(
@@ -211,19 +196,7 @@ LABELS: Mapping[str, Mapping[str, tuple[str, str]]] = MappingProxyType(
 
 CHOICES: Mapping[str, Mapping[Any, str]] = MappingProxyType(
     {
-        "face_type": MappingProxyType(
-            {"h": "half face", "mf": "mid-full face", "f": "full face", "wf": "whole face", "head": "head"}
-        ),
-        "by": MappingProxyType(
-            {
-                "hist": "similar pictures together",
-                "blur": "sharpest first",
-                "yaw": "head turn, left to right",
-                "pitch": "head tilt, up to down",
-                "name": "source frame",
-            }
-        ),
-        "image_format": MappingProxyType({"png": "PNG", "jpg": "JPG"}),
+        **FACE_CHOICES,
         "optimizer": MappingProxyType(
             {"adabelief": "AdaBelief", "rmsprop": "RMSprop", "adamw": "AdamW", "lion": "Lion"}
         ),

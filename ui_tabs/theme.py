@@ -75,10 +75,10 @@ def build_theme() -> gr.Theme:
 
 def launch_looks() -> dict[str, Any]:
     """Arguments of ``launch()`` that make the page look and behave as meant."""
-    script = (HERE / "page.js").read_text(encoding="utf-8")
+    script = "\n".join(file.read_text(encoding="utf-8") for file in sorted(HERE.glob("*.js")))
     return {
         "theme": build_theme(),
-        "css_paths": [HERE / "page.css"],
+        "css_paths": sorted(HERE.glob("*.css"), key=lambda file: (file.name != "page.css", file.name)),
         "head": f"<style>{FRAME}</style><script>{script}</script>",
         "footer_links": [],
     }

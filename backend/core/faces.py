@@ -12,6 +12,10 @@ import numpy.typing as npt
 FloatArray = npt.NDArray[np.floating[Any]]
 
 
+FILLED = "filled"
+MANUAL = "manual"
+
+
 class FaceType(Enum):
     """How much of the head a crop shows. Values are DeepFaceLab's stored strings.
 
@@ -108,6 +112,10 @@ class Face:
         xseg_mask: encoded grayscale PNG or JPEG bytes as 1-D uint8, or None.
         pose_rad: (pitch, yaw, roll) or None when never measured.
         sharpness: variance of the Laplacian inside the hull at 128 px, or None.
+        score: the detector's confidence, 0..1, or None.
+        track: number of the track this face belongs to, from 0; None when it was never tracked.
+        origin: how the landmarks came about: "" by the networks, FILLED from the neighbouring frames of the track,
+            MANUAL by hand.
         detector, landmarker: names of what found it; empty for other programs' faces.
         provenance: free JSON about the origin, see backend.core.provenance.
     """
@@ -123,6 +131,9 @@ class Face:
     xseg_mask: npt.NDArray[np.uint8] | None = None
     pose_rad: tuple[float, float, float] | None = None
     sharpness: float | None = None
+    score: float | None = None
+    track: int | None = None
+    origin: str = ""
     detector: str = ""
     landmarker: str = ""
     provenance: dict[str, Any] = field(default_factory=dict)

@@ -17,6 +17,7 @@ _READS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "extract-frames": ("{side} video",),
         "extract-faces": ("{side} frames",),
+        "sort": ("src faces", "dst faces"),
         "train": ("src faces", "dst faces"),
         "evaluate": ("src faces", "dst faces", "model {model}"),
         "merge": ("dst frames", "dst faces", "model {model}"),
@@ -27,16 +28,23 @@ _WRITES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "create": ("src video", "dst video"),
         "sample": ("src video", "dst video"),
+        "edit-clip": ("{side} video",),
         "extract-frames": ("{side} frames",),
+        "denoise-frames": ("{side} frames",),
         "extract-faces": ("{side} faces",),
+        "persons": ("{side} faces",),
         "sort": ("{side} faces",),
+        "faceset": ("{side} faces",),
+        "resize-faces": ("{side} faces",),
+        "gray-faces": ("{side} faces",),
+        "add-faces": ("{side} faces",),
         "train": ("model {model}",),
         "model": ("model {model}", "model {name}"),
         "merge": ("merged",),
         "export": ("result {name}",),
     }
 )
-_COMPUTES = frozenset({"extract-faces", "train", "evaluate", "merge"})
+_COMPUTES = frozenset({"extract-faces", "persons", "train", "evaluate", "merge"})
 
 
 def lane_of(stage: str, settings: Mapping[str, Any], best_device: str = BEST) -> str:

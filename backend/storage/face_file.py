@@ -20,7 +20,8 @@ from backend.storage.atomic import write_bytes
 from backend.storage.image import encode_image
 
 OWN_KEY = "lookalike"
-OWN_VERSION = 1
+OWN_VERSION = 2
+"""Poses of version 1 were found by another solver and are not used."""
 MAX_POLYGON_POINTS = 100_000
 
 _INCLUDE = 1
@@ -204,12 +205,15 @@ def _own(stored: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _own_fields(own: Mapping[str, Any]) -> dict[str, Any]:
-    pose = own.get("pose")
-    sharpness = own.get("sharpness")
+    pose = own.get("pose") if own.get("version") != 1 else None
+    sharpness, score, track = own.get("sharpness"), own.get("score"), own.get("track")
     provenance = own.get("provenance")
     return {
         "pose_rad": tuple(_array(pose, (3,)).tolist()) if pose is not None else None,
         "sharpness": None if sharpness is None else _finite(sharpness),
+        "score": None if score is None else _finite(score),
+        "track": None if track is None else int(track),
+        "origin": str(own.get("origin") or ""),
         "detector": str(own.get("detector") or ""),
         "landmarker": str(own.get("landmarker") or ""),
         "provenance": provenance if isinstance(provenance, dict) else {},
@@ -247,6 +251,9 @@ def _own_dict(face: Face) -> dict[str, Any]:
     values = {
         "pose": pose,
         "sharpness": sharpness,
+        "score": None if face.score is None else float(face.score),
+        "track": face.track,
+        "origin": face.origin,
         "detector": face.detector,
         "landmarker": face.landmarker,
         "provenance": face.provenance,

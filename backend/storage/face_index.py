@@ -24,7 +24,7 @@ from backend.storage.atomic import read_json, write_json
 from backend.storage.face_file import read_sized_face
 
 INDEX_NAME = ".faceset.json"
-INDEX_VERSION = 1
+INDEX_VERSION = 2
 FACE_SUFFIXES = (".jpg", ".jpeg")
 
 Stamp = tuple[int, int, int]
@@ -123,9 +123,10 @@ def _load(path: Path) -> dict[str, Entry]:
     """The stored entries; none when the index is missing or damaged."""
     try:
         stored = read_json(path)
-        if stored["version"] != INDEX_VERSION:
+        if stored["version"] not in (1, INDEX_VERSION):
             return {}
-        return {str(name): _entry_of_json(entry) for name, entry in stored["faces"].items()}
+        poses = stored["version"] == INDEX_VERSION
+        return {str(name): _entry_of_json(entry, poses) for name, entry in stored["faces"].items()}
     except (OSError, DamagedFileError, ValueError, TypeError, KeyError, AttributeError):
         return {}
 
@@ -135,10 +136,11 @@ def _entry_to_json(entry: Entry) -> dict[str, Any]:
     return {"stamp": entry.stamp, "size": entry.size, "problem": entry.problem, "face": face}
 
 
-def _entry_of_json(stored: Mapping[str, Any]) -> Entry:
+def _entry_of_json(stored: Mapping[str, Any], poses: bool) -> Entry:
+    """An entry; poses of the first version were found by another solver and are left out."""
     size, modified, inode = (int(part) for part in stored["stamp"])
     width, height = (int(part) for part in stored["size"])
-    face = None if stored["face"] is None else _face_of_json(stored["face"])
+    face = None if stored["face"] is None else _face_of_json(stored["face"], poses)
     return Entry((size, modified, inode), face, (width, height), str(stored["problem"]))
 
 
@@ -155,16 +157,19 @@ def _face_to_json(face: Face) -> dict[str, Any]:
         "mask": None if face.xseg_mask is None else _text(face.xseg_mask),
         "pose": face.pose_rad,
         "sharpness": face.sharpness,
+        "score": face.score,
+        "track": face.track,
+        "origin": face.origin,
         "detector": face.detector,
         "landmarker": face.landmarker,
         "provenance": face.provenance,
     }
 
 
-def _face_of_json(stored: Mapping[str, Any]) -> Face:
+def _face_of_json(stored: Mapping[str, Any], poses: bool) -> Face:
     parts = _split(np.frombuffer(_bytes(stored["numbers"]), "<f8").astype(np.float64))
     mask = stored["mask"]
-    pose = stored["pose"]
+    pose = stored["pose"] if poses else None
     return Face(
         source_filename=stored["source"],
         source_rect=next(parts).astype(np.int64),
@@ -177,6 +182,9 @@ def _face_of_json(stored: Mapping[str, Any]) -> Face:
         xseg_mask=None if mask is None else np.frombuffer(_bytes(mask), np.uint8).copy(),
         pose_rad=None if pose is None else (pose[0], pose[1], pose[2]),
         sharpness=stored["sharpness"],
+        score=stored.get("score"),
+        track=stored.get("track"),
+        origin=stored.get("origin", ""),
         detector=stored["detector"],
         landmarker=stored["landmarker"],
         provenance=stored["provenance"],

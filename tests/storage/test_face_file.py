@@ -76,7 +76,7 @@ def test_types_are_those_deepfacelab_expects(tmp_path: Path, full: Face) -> None
     assert cv2.imdecode(stored["xseg_mask"], cv2.IMREAD_GRAYSCALE).shape == (16, 16)
     assert stored["eyebrows_expand_mod"] == 1.5
     own = json.loads(stored["lookalike"])
-    assert own["version"] == 1
+    assert own["version"] == 2
     assert own["pose"] == [0.1, -0.2, 0.3]
 
 
@@ -97,7 +97,7 @@ def test_only_the_data_changes(tmp_path: Path, full: Face) -> None:
     stored = stored_in(path)
     assert stored["unknown"] == [1, "x"]
     assert "xseg_mask" not in stored
-    assert json.loads(stored["lookalike"]) == {"version": 1, "later": 1, "detector": "s3fd", "sharpness": 3.0}
+    assert json.loads(stored["lookalike"]) == {"version": 2, "later": 1, "detector": "s3fd", "sharpness": 3.0}
     assert jpeg.with_payload(path.read_bytes(), None) == jpeg.with_payload(before, None)
 
 

@@ -7,7 +7,13 @@ from typing import Mapping
 
 from backend.core.settings.amp import AmpSettings
 from backend.core.settings.base import Settings, bounds_of, is_fixed, is_frozen, is_live, setting, unit_of
-from backend.core.settings.faces import ExtractFacesSettings, SortSettings
+from backend.core.settings.faces import ExtractFacesSettings, PersonsSettings, SortSettings
+from backend.core.settings.facesets import (
+    AddFacesSettings,
+    FacesetSettings,
+    GrayFacesSettings,
+    ResizeFacesSettings,
+)
 from backend.core.settings.merge import MergeSettings
 from backend.core.settings.models import (
     EvaluateSettings,
@@ -20,6 +26,8 @@ from backend.core.settings.saehd import SaehdSettings
 from backend.core.settings.train import TrainSettings
 from backend.core.settings.video import (
     CreateSettings,
+    DenoiseFramesSettings,
+    EditClipSettings,
     ExportSettings,
     ExtractFramesSettings,
     SampleSettings,
@@ -30,9 +38,16 @@ STAGE_SETTINGS: Mapping[str, type[Settings]] = MappingProxyType(
     {
         "create": CreateSettings,
         "sample": SampleSettings,
+        "edit-clip": EditClipSettings,
         "extract-frames": ExtractFramesSettings,
+        "denoise-frames": DenoiseFramesSettings,
         "extract-faces": ExtractFacesSettings,
+        "persons": PersonsSettings,
         "sort": SortSettings,
+        "faceset": FacesetSettings,
+        "resize-faces": ResizeFacesSettings,
+        "gray-faces": GrayFacesSettings,
+        "add-faces": AddFacesSettings,
         "train": TrainSettings,
         "summary": SummarySettings,
         "evaluate": EvaluateSettings,
@@ -58,15 +73,22 @@ def settings_class(stage: str, model_class: str = "saehd") -> type[Settings]:
 __all__ = [
     "STAGE_SETTINGS",
     "TRAIN_SETTINGS",
+    "AddFacesSettings",
     "AmpSettings",
     "CreateSettings",
+    "DenoiseFramesSettings",
+    "EditClipSettings",
     "EvaluateSettings",
     "ExportSettings",
     "ExtractFacesSettings",
     "ExtractFramesSettings",
+    "FacesetSettings",
+    "GrayFacesSettings",
     "MergeSettings",
     "ModelFileSettings",
+    "PersonsSettings",
     "Quick96Settings",
+    "ResizeFacesSettings",
     "SaehdSettings",
     "SampleSettings",
     "Settings",

@@ -44,6 +44,41 @@ class ExtractFramesSettings(Settings):
         return self
 
 
+class EditClipSettings(Settings):
+    """Cut or rescale one side's clip. The clip as it was is kept and can be brought back."""
+
+    side: Side = setting("src", "Which clip.")
+    restore: bool = setting(False, "Only bring the clip back as it was before the last change.")
+    start_s: float = setting(0.0, "Where the part to keep begins.", ge=0, le=1_000_000, unit="s")
+    end_s: float = setting(0.0, "Where it ends; 0 is the end of the clip.", ge=0, le=1_000_000, unit="s")
+    audio_track: int = setting(0, "Which sound track to keep, from 0; -1 keeps none.", ge=-1, le=31)
+    method: Literal["encode", "copy"] = setting(
+        "encode",
+        "encode cuts exactly; copy keeps the picture data untouched and begins at the key frame before the start.",
+    )
+    bitrate_mbit: float = setting(25.0, "Bit rate of encoded video.", ge=0.1, le=400, unit="Mbit/s")
+    height: int = setting(
+        0, "New height; the width follows. 0 keeps the size. Needs encoding.", ge=0, le=8640, step=2, unit="px"
+    )
+
+    @model_validator(mode="after")
+    def _can_be_done(self) -> EditClipSettings:
+        if self.end_s and self.end_s <= self.start_s:
+            raise ValueError("the end of the range has to lie after its start")
+        if self.height and self.method == "copy":
+            raise ValueError("another size needs encoding")
+        return self
+
+
+class DenoiseFramesSettings(Settings):
+    """Take noise out of one side's frames, in place. The frames as they were are kept until that is given up."""
+
+    side: Side = setting("dst", "Which side's frames.")
+    factor: int = setting(7, "How strongly: 1 hardly at all, 20 like oil paint.", ge=1, le=20)
+    undo: bool = setting(False, "Only bring the frames back as they were.")
+    keep_originals: bool = setting(True, "Keep the frames as they were, so that this can be undone; takes their disk.")
+
+
 class ExportSettings(Settings):
     """Encode the merged frames with the timing and the sound of the destination clip."""
 
