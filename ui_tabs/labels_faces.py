@@ -19,9 +19,9 @@ FACE_LABELS: Mapping[str, Mapping[str, tuple[str, str]]] = MappingProxyType(
                 "end_s": ("End at", _MAIN),
                 "method": ("How", _MAIN),
                 "height": ("New height", _MAIN),
-                "audio_track": ("Sound track", _MAIN),
-                "bitrate_mbit": ("Bit rate", _MAIN),
-                "restore": ("Bring the clip back", _MAIN),
+                "audio_track": ("Sound track", "Sound and encoding"),
+                "bitrate_mbit": ("Bit rate", "Sound and encoding"),
+                "restore": ("Bring the clip back", "Undo"),
             }
         ),
         "extract-frames": MappingProxyType(
@@ -78,9 +78,9 @@ FACE_LABELS: Mapping[str, Mapping[str, tuple[str, str]]] = MappingProxyType(
                 "side": _SIDE,
                 "by": ("Sort by", _MAIN),
                 "reverse": ("Reverse", _MAIN),
-                "target": ("Faces to keep", _MAIN),
-                "likeness": ("Likeness of duplicates", _MAIN),
-                "trash": ("Leftovers to the trash", _MAIN),
+                "target": ("Faces to keep", "For methods that choose"),
+                "likeness": ("Likeness of duplicates", "For methods that choose"),
+                "trash": ("Leftovers to the trash", "For methods that choose"),
                 "apply": ("Rename files", _MAIN),
             }
         ),
