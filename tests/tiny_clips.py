@@ -26,7 +26,7 @@ class Sound:
 
 @dataclass(frozen=True)
 class Clip:
-    """What to make; times_s None is an even rate."""
+    """What to make; times_s None is an even rate, keys_every 0 leaves the key frames to the encoder."""
 
     frames: int = 30
     fps: Fraction = Fraction(25)
@@ -36,6 +36,8 @@ class Clip:
     sound: Sound | None = None
     transfer: int = 0
     lossless: bool = False
+    keys_every: int = 0
+    more_sound: tuple[Sound, ...] = ()
 
 
 def gray_of(number: int) -> int:
@@ -54,6 +56,8 @@ def make_clip(path: Path, clip: Clip, draw: Callable[[int, int, int], np.ndarray
     """Encode a clip and return its path."""
     with av.open(str(path), "w") as container:
         options = {"crf": "0", "preset": "ultrafast"} if clip.lossless else {"crf": "8", "preset": "ultrafast"}
+        if clip.keys_every:
+            options |= {"preset": "medium", "x264-params": f"keyint={clip.keys_every}:scenecut=0:bframes=3:b-adapt=0"}
         stream = container.add_stream("libx264", rate=clip.fps, options=options)
         stream.width, stream.height = clip.size
         stream.pix_fmt = "yuv444p" if clip.size[0] % 2 or clip.size[1] % 2 else "yuv420p"
@@ -63,14 +67,15 @@ def make_clip(path: Path, clip: Clip, draw: Callable[[int, int, int], np.ndarray
             stream.codec_context.color_trc = clip.transfer
         if clip.rotation is not None:
             stream.set_display_rotation(clip.rotation)
-        audio = container.add_stream(clip.sound.codec, rate=clip.sound.rate, layout="stereo") if clip.sound else None
+        sounds = [sound for sound in (clip.sound, *clip.more_sound) if sound]
+        tracks = [(container.add_stream(sound.codec, rate=sound.rate, layout="stereo"), sound) for sound in sounds]
         for number in range(clip.frames):
             frame = av.VideoFrame.from_ndarray(draw(number, *clip.size), "bgr24")
             frame.pts = round(clip.times_s[number] / tick) if clip.times_s else number
             frame.time_base = tick
             container.mux(stream.encode(frame))
-        if audio is not None:
-            for part in _sound_frames(clip.sound):
+        for audio, sound in tracks:
+            for part in _sound_frames(sound):
                 container.mux(audio.encode(part))
             container.mux(audio.encode(None))
         container.mux(stream.encode(None))

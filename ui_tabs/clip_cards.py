@@ -10,6 +10,7 @@ from typing import Any
 
 from backend.core.errors import LookalikeError
 from backend.core.frames import VideoInfo
+from backend.storage.tone_map import KINDS
 from backend.storage.workspace import Project
 from ui_tabs.context import PageContext
 from ui_tabs.form import error_html
@@ -18,6 +19,7 @@ from ui_tabs.job_panel import duration, empty_html
 from ui_tabs.labels import SIDES
 
 KEPT = 64
+FRAME_PX = 240
 
 
 @dataclass
@@ -26,6 +28,7 @@ class ClipCards:
 
     page: PageContext
     _known: dict[tuple[str, int], VideoInfo | str] = field(default_factory=dict)
+    _frames: dict[str, tuple[Path, float]] = field(default_factory=dict)
 
     def card(self, project: Project, side: str) -> str:
         """The card of one side's clip."""
@@ -33,7 +36,7 @@ class ClipCards:
         if video is None:
             word = SIDES[side].lower()
             return empty_html(f"No {word} clip yet. Upload one or name a file on the server; its facts appear here.")
-        info = self._probe(video)
+        info = self.info(video)
         if isinstance(info, str):
             return error_html(f"{video.name}: {info}")
         picture = self._picture(project, video)
@@ -41,7 +44,8 @@ class ClipCards:
         rows = "".join(f"<dt>{name}</dt><dd>{html.escape(text)}</dd>" for name, text in facts(video, info))
         return f'<div class="lk-clip">{image}<dl>{rows}</dl></div>'
 
-    def _probe(self, video: Path) -> VideoInfo | str:
+    def info(self, video: Path) -> VideoInfo | str:
+        """What a clip is, or why it cannot be used."""
         key = (str(video), video.stat().st_mtime_ns)
         if key not in self._known:
             from backend.storage.video import probe
@@ -61,16 +65,39 @@ class ClipCards:
         target = folder / f"{hashlib.sha1(stamp.encode(), usedforsecurity=False).hexdigest()}.jpg"
         if target.exists():
             return target
-        from backend.storage.image import write_image
         from backend.storage.video import thumbnail
 
         try:
             picture: Any = thumbnail(video, longest_px=416)
         except LookalikeError:
             return None
-        folder.mkdir(parents=True, exist_ok=True)
-        write_image(target, picture, quality=85)
-        return target
+        return _written(target, picture)
+
+    def frame_at(self, project: Project, video: Path, time_s: float) -> tuple[Path, float] | None:
+        """A small picture of the clip at about a time and the time it is shown; None when none can be decoded."""
+        stamp = f"{video}|{video.stat().st_mtime_ns}|{time_s:.3f}"
+        known = self._frames.get(stamp)
+        if known is None or not known[0].exists():
+            from backend.storage.video import frame_near
+
+            try:
+                at_s, picture = frame_near(video, time_s, FRAME_PX)
+            except LookalikeError:
+                return None
+            name = f"{hashlib.sha1(stamp.encode(), usedforsecurity=False).hexdigest()}.jpg"
+            if len(self._frames) > KEPT:
+                self._frames.clear()
+            known = _written(project.jobs_dir / ".cache" / "clips" / name, picture), at_s
+            self._frames[stamp] = known
+        return known
+
+
+def _written(target: Path, picture: Any) -> Path:
+    from backend.storage.image import write_image
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_image(target, picture, quality=85)
+    return target
 
 
 def facts(video: Path, info: VideoInfo) -> list[tuple[str, str]]:
@@ -79,11 +106,14 @@ def facts(video: Path, info: VideoInfo) -> list[tuple[str, str]]:
     frames = f", {info.frame_count:,} frames" if info.frame_count else ""
     turned = f", rotated by {info.rotation_deg} degrees" if info.rotation_deg else ""
     sound = _length(info.audio_duration_s) if info.has_audio else "none"
+    kind = KINDS.get(info.color_transfer)
+    tones = [("Tones", f"HDR, tone-mapped: {kind} becomes BT.709")] if kind else []
     return [
         ("File", video.name),
         ("Length", f"{_length(info.duration_s)}{frames}"),
         ("Rate", f"{rate:.3f}".rstrip("0").rstrip(".") + " fps"),
         ("Picture", f"{info.width} x {info.height} px, {info.codec or 'unknown codec'}{turned}"),
+        *tones,
         ("Sound", sound),
         ("Size", size(video.stat().st_size)),
     ]

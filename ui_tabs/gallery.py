@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import html
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,34 +14,30 @@ from typing import Any
 import gradio as gr
 from PIL import Image, UnidentifiedImageError
 
+from backend.core.errors import LookalikeError
+from backend.storage.atomic import read_json, write_json
 from backend.storage.workspace import Project
 from ui_tabs.context import PageContext, Updates, View
 from ui_tabs.job_panel import empty_html
 
 THUMBNAIL_PX = 144
 
-PICK_SCRIPT = """
-let last = null, timer = null;
-const tiles = () => [...element.querySelectorAll('[data-name]')];
-const press = (tile, on) => tile.setAttribute('aria-pressed', on ? 'true' : 'false');
-const isOn = (tile) => tile.getAttribute('aria-pressed') === 'true';
-element.addEventListener('click', (event) => {
-  const tile = event.target.closest('[data-name]');
-  if (!tile) return;
-  const all = tiles(), at = all.indexOf(tile), on = !isOn(tile);
-  if (event.shiftKey && last !== null && last < all.length) {
-    for (let i = Math.min(last, at); i <= Math.max(last, at); i++) press(all[i], on);
-  } else {
-    press(tile, on);
-  }
-  last = at;
-  clearTimeout(timer);
-  timer = setTimeout(() => {
-    const now = tiles();
-    trigger('select', {shown: now.map((t) => t.dataset.name), names: now.filter(isOn).map((t) => t.dataset.name)});
-  }, 120);
+PICK_SCRIPT = "window.lookalike.gallery(element, trigger, '{key}', {keyboard});"
+"""See gallery.js. "select" tells the selection of the visible page, "submit" an action."""
+
+AT_SCRIPT = """
+element.addEventListener('change', (event) => {
+  if (event.target.value) trigger('submit', {page: Number(event.target.value) - 1});
 });
 """
+
+PAGE_CHOICES = (("60 a page", 60), ("100 a page", 100), ("200 a page", 200))
+SIZE_CHOICES = (("small", "s"), ("medium", "m"), ("large", "l"))
+LARGE_PX = 240
+LOOKS_NAME = "gallery.json"
+
+Act = Callable[[View, str], None]
+"""What a key or a double click does: the view, and the file name of the face with the focus ("" when there is none)."""
 
 _CHAINS = (
     (0, 17, False), (17, 22, False), (22, 27, False), (27, 31, False), (31, 36, False),
@@ -74,44 +71,89 @@ class Gallery:
         per_page: thumbnails on a page.
         empty: what will appear here and how.
         pick: clicking selects; otherwise it opens the picture large.
-        on_pick: called after the selection changed; gives further updates.
+        full: with the keyboard, and with choices of how many thumbnails a page has and how large they are
+            (``<key>-per``, ``<key>-size``); they are kept in the project.
     """
 
-    def __init__(self, page: PageContext, key: str, per_page: int, empty: str, pick: bool = False) -> None:
+    def __init__(
+        self, page: PageContext, key: str, per_page: int, empty: str, pick: bool = False, full: bool = False
+    ) -> None:
         self.page = page
         self.key = key
-        self.per_page = per_page
+        self._per_page = per_page
         self._empty = empty
         self.pick = pick
         self._pool = ThreadPoolExecutor(4, thread_name_prefix=f"thumbnails-{key}")
-        with gr.Row(elem_classes="lk-buttons lk-pager"):
-            self.prev = gr.Button("Previous", size="sm", elem_id=f"{key}-prev", interactive=False)
-            self.at = gr.HTML("", elem_id=f"{key}-at")
-            self.next = gr.Button("Next", size="sm", elem_id=f"{key}-next", interactive=False)
-        self.grid = gr.HTML(empty_html(empty), elem_id=f"{key}-grid", js_on_load=PICK_SCRIPT if pick else None)
+        self._acts: dict[str, Act] = {}
+        script = PICK_SCRIPT.format(key=key, keyboard=str(full).lower()) if pick else None
+        with gr.Column(elem_classes="lk-gallery-box"):
+            self.grid = gr.HTML(empty_html(empty), elem_id=f"{key}-grid", elem_classes="lk-gallery", js_on_load=script)
+            with gr.Row(elem_classes="lk-buttons lk-pager"):
+                self.prev = gr.Button("Previous", size="sm", elem_id=f"{key}-prev", interactive=False)
+                self.at = gr.HTML("", elem_id=f"{key}-at", js_on_load=AT_SCRIPT)
+                self.next = gr.Button("Next", size="sm", elem_id=f"{key}-next", interactive=False)
+                self._looks = self._build_looks() if full else []
         page.act(self.prev.click, lambda view: self.turn(view, -1), page.view, None)
         page.act(self.next.click, lambda view: self.turn(view, +1), page.view, None)
+        page.act(self.at.submit, self._go, page.view, None)
+
+    def _build_looks(self) -> list[Any]:
+        def choice(name: str, choices: Any, value: Any, label: str) -> Any:
+            made = gr.Dropdown(
+                list(choices), value=value, label=label, show_label=False, container=False, filterable=False,
+                elem_id=f"{self.key}-{name}", elem_classes="lk-look",
+            )  # fmt: skip
+            set_look = functools.partial(self._set_look, name=name)
+            self.page.act(made.input, set_look, [self.page.view, made], None)
+            return made
+
+        return [
+            choice("per", PAGE_CHOICES, self._per_page, "Faces on a page"),
+            choice("size", SIZE_CHOICES, "m", "Size of the faces"),
+        ]
 
     @property
     def outputs(self) -> list[Any]:
-        """Every component that tick() may update."""
-        return [self.prev, self.at, self.next, self.grid]
+        """Every component that tick() and fill() may update."""
+        return [self.prev, self.at, self.next, self.grid, *self._looks]
 
     def wire_pick(self, after: Callable[[View], Updates], outputs: Sequence[Any]) -> None:
         """Keep the selection, and show what depends on it."""
 
         def picked(view: View, event: gr.EventData) -> Any:
-            data: dict[str, list[str]] = getattr(event, "_data", None) or {}
-            kept = self.selected(view) - set(data.get("shown", ()))
-            self.select(view, kept | set(data.get("names", ())))
-            view.seen[f"{self.key}.selected"] = frozenset(self.selected(view))
+            self._take(view, event)
             return after(view) or gr.skip()
 
         self.page.on(self.grid.select, picked, self.page.view, list(outputs), trigger_mode="always_last")
 
-    def selected(self, view: View) -> set[str]:
+    def wire_acts(self, acts: Mapping[str, Act]) -> None:
+        """What the keys and a double click do: "open", "remove", "undo", "clear", "invert", "after", "before"."""
+        self._acts = dict(acts)
+
+        def run(view: View, event: gr.EventData) -> None:
+            data = self._take(view, event)
+            act = str(data.get("act", ""))
+            if act in ("next", "prev"):
+                self.turn(view, 1 if act == "next" else -1)
+            elif act in self._acts:
+                self._acts[act](view, self.at_face(view))
+
+        self.page.act(self.grid.submit, run, self.page.view, None, trigger_mode="multiple")
+
+    def _take(self, view: View, event: gr.EventData) -> dict[str, Any]:
+        """Note what the browser shows as selected; what it sent."""
+        data: dict[str, Any] = getattr(event, "_data", None) or {}
+        kept = self.selected(view) - set(data.get("shown", ()))
+        self.select(view, kept | set(data.get("names", ())))
+        view.seen[f"{self.key}.selected"] = self.selected(view)
+        view.local[f"{self.key}.at"] = str(data.get("at", ""))
+        return data
+
+    # -- choices of one browser tab
+
+    def selected(self, view: View) -> frozenset[str]:
         """Names that are selected, on any page."""
-        return set(view.local.get(f"{self.key}.selected", ()))
+        return view.local.get(f"{self.key}.selected", frozenset())
 
     def select(self, view: View, names: Collection[str]) -> None:
         """Select exactly these names."""
@@ -120,6 +162,10 @@ class Gallery:
     def shown(self, view: View) -> list[str]:
         """Names on the visible page."""
         return list(view.local.get(f"{self.key}.shown", ()))
+
+    def at_face(self, view: View) -> str:
+        """Name of the face that was clicked or reached with the keyboard last, "" when there is none."""
+        return str(view.local.get(f"{self.key}.at", ""))
 
     def turn(self, view: View, step: int) -> None:
         """Turn the page; tick() keeps it in range."""
@@ -133,54 +179,126 @@ class Gallery:
         """Go back to the first page."""
         view.local[f"{self.key}.page"] = 0
 
+    def show_place(self, view: View, place: int) -> None:
+        """Turn to the page that shows the picture at a position."""
+        view.local[f"{self.key}.page"] = max(0, place) // self.per_page(view)
+
+    def per_page(self, view: View) -> int:
+        """Thumbnails on a page."""
+        return int(view.local.get(f"{self.key}.per", self._per_page))
+
+    def choices(self, view: View) -> tuple[Any, ...]:
+        """What the grid depends on besides the pictures, and what the browser shows as selected: a fingerprint."""
+        pressed = view.seen.get(f"{self.key}.selected")
+        return (self.at_page(view), self.per_page(view), self._size(view), self.selected(view), pressed)
+
+    def _size(self, view: View) -> str:
+        return str(view.local.get(f"{self.key}.size", "m"))
+
+    def _go(self, view: View, event: gr.EventData) -> None:
+        data: dict[str, Any] = getattr(event, "_data", None) or {}
+        view.local[f"{self.key}.page"] = int(data.get("page", 0))
+        view.seen.pop(f"{self.key}.pages", None)
+
+    def _set_look(self, view: View, value: Any, name: str) -> None:
+        first = self.at_page(view) * self.per_page(view)
+        view.local[f"{self.key}.{name}"] = value
+        self.show_place(view, first)
+        project = self.page.project(view)
+        if project is not None:
+            path = project.path / "settings" / LOOKS_NAME
+            path.parent.mkdir(exist_ok=True)
+            write_json(path, {**_stored_looks(path), f"{self.key}.{name}": value})
+
+    # -- what is shown
+
+    def fill(self, view: View) -> Updates:
+        """How many thumbnails, and how large, as the project has it."""
+        project = self.page.project(view)
+        stored = _stored_looks(project.path / "settings" / LOOKS_NAME) if project else {}
+        if stored.get(f"{self.key}.per") in (60, 100, 200):
+            view.local[f"{self.key}.per"] = stored[f"{self.key}.per"]
+        if stored.get(f"{self.key}.size") in ("s", "m", "l"):
+            view.local[f"{self.key}.size"] = stored[f"{self.key}.size"]
+        return dict(zip(self._looks, (self.per_page(view), self._size(view)), strict=False))
+
     def tick(self, view: View, project: Project | None, pictures: Sequence[Picture], marks: bool = False) -> Updates:
         """The visible page, when it changed.
 
         Args:
-            pictures: all pictures in order.
+            pictures: all pictures in order; only those of the visible page are looked at.
             marks: draw the landmarks.
         """
-        pages = max(1, -(-len(pictures) // self.per_page))
+        per_page = self.per_page(view)
+        pages = max(1, -(-len(pictures) // per_page))
         at = min(max(0, self.at_page(view)), pages - 1)
         view.local[f"{self.key}.page"] = at
-        part = pictures[at * self.per_page : (at + 1) * self.per_page] if project else []
+        part = list(pictures[at * per_page : (at + 1) * per_page]) if project else []
         view.local[f"{self.key}.shown"] = tuple(picture.name for picture in part)
         shown: Updates = {}
-        if view.changed(f"{self.key}.pages", (at, pages, len(pictures))):
+        if view.changed(f"{self.key}.pages", (at, pages)):
             shown[self.prev] = gr.update(interactive=at > 0, visible=pages > 1)
             shown[self.next] = gr.update(interactive=at < pages - 1, visible=pages > 1)
-            shown[self.at] = f'<span class="lk-fact">page {at + 1} of {pages}</span>' if pages > 1 else ""
-        stamp = (marks, tuple((picture.path, modified(picture.path), picture.caption) for picture in part))
+            shown[self.at] = at_html(at, pages)
+        stamp = (marks, self._size(view), tuple((p.path, modified(p.path), p.caption) for p in part))
         new_page = view.changed(f"{self.key}.grid", stamp)
-        new_marks = self.pick and view.changed(f"{self.key}.selected", frozenset(self.selected(view)))
+        new_marks = self.pick and view.changed(f"{self.key}.selected", self.selected(view))
         if new_page or new_marks:
             view.local[f"{self.key}.draws"] = view.local.get(f"{self.key}.draws", 0) + 1
             shown[self.grid] = self._html(view, project, part, marks) if part and project else empty_html(self._empty)
         return shown
 
     def _html(self, view: View, project: Project, part: Sequence[Picture], marks: bool) -> str:
-        folder = project.jobs_dir / ".cache" / "thumbs"
-        folder.mkdir(parents=True, exist_ok=True)
-        files = list(self._pool.map(lambda picture: thumbnail(folder, picture.path), part))
+        size = self._size(view)
+        side = LARGE_PX if size == "l" else THUMBNAIL_PX
+        folder = thumbnail_folder(project)
+        files = list(self._pool.map(lambda picture: thumbnail(folder, picture.path, side), part))
         selected = self.selected(view)
         tiles = [
             self._tile(picture, file, picture.name in selected, marks)
             for picture, file in zip(part, files, strict=True)
         ]
-        return f'<div class="lk-grid" data-draw="{view.local[f"{self.key}.draws"]}">{"".join(tiles)}</div>'
+        if self.pick:
+            tiles[0] = tiles[0].replace('tabindex="-1"', 'tabindex="0"', 1)
+        draw = view.local[f"{self.key}.draws"]
+        return f'<div class="lk-grid lk-tiles-{size}" data-draw="{draw}">{"".join(tiles)}</div>'
 
     def _tile(self, picture: Picture, file: Path | None, selected: bool, marks: bool) -> str:
         name = html.escape(picture.name)
         if file is None:
             image = '<span class="lk-broken">cannot be read</span>'
         else:
-            image = f'<img src="{self.page.file_url(file, 1)}" alt="" loading="lazy" width="144" height="144">'
+            url = html.escape(self.page.file_url(file, 1))
+            image = f'<img src="{url}" alt="" loading="lazy" draggable="false" width="144" height="144">'
             image += landmark_svg(picture) if marks else ""
-        action = f'aria-pressed="{str(selected).lower()}" data-name="{name}"'
+        action = f'aria-pressed="{str(selected).lower()}" data-name="{name}" tabindex="-1"'
         if not self.pick:
-            action = f'data-full="{self.page.file_url(picture.path)}"' if file else ""
+            action = f'data-full="{html.escape(self.page.file_url(picture.path))}"' if file else ""
         caption = f'<span class="lk-caption">{html.escape(picture.caption)}</span>'
         return f'<button type="button" class="lk-tile" {action} title="{name}">{image}{caption}</button>'
+
+
+def at_html(at: int, pages: int) -> str:
+    """Number of the visible page, to be typed over; "" when there is only one."""
+    if pages < 2:
+        return ""
+    field = f'<input type="number" min="1" max="{pages}" value="{at + 1}" aria-label="Page">'
+    return f'<span class="lk-fact lk-at">page {field} of {pages:,}</span>'
+
+
+def thumbnail_folder(project: Project) -> Path:
+    """Where the thumbnails of a project lie; it is made when it is not there."""
+    folder = project.jobs_dir / ".cache" / "thumbs"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _stored_looks(path: Path) -> dict[str, Any]:
+    try:
+        stored = read_json(path)
+        return dict(stored) if isinstance(stored, dict) else {}
+    except (OSError, LookalikeError, ValueError):
+        return {}
 
 
 def thumbnail(folder: Path, image: Path, side: int = THUMBNAIL_PX) -> Path | None:
@@ -216,9 +334,14 @@ def landmark_svg(picture: Picture) -> str:
             width, height = opened.size
     except (OSError, UnidentifiedImageError):
         return ""
-    points = [f"{x:.0f} {y:.0f}" for x, y in picture.landmarks]
-    lines = "".join(f"M{'L'.join(points[a:b])}{'Z' if closed else ''}" for a, b, closed in _CHAINS)
-    return f'<svg viewBox="0 0 {width} {height}" aria-hidden="true"><path d="{lines}"/></svg>'
+    path = landmark_path(picture.landmarks)
+    return f'<svg viewBox="0 0 {width} {height}" aria-hidden="true"><path d="{path}"/></svg>'
+
+
+def landmark_path(landmarks: Any) -> str:
+    """SVG path through (68, 2) points: jaw, brows, nose, eyes and lips."""
+    points = [f"{x:.0f} {y:.0f}" for x, y in landmarks]
+    return "".join(f"M{'L'.join(points[a:b])}{'Z' if closed else ''}" for a, b, closed in _CHAINS)
 
 
 def modified(path: Path) -> int:

@@ -47,6 +47,7 @@ ACTION_TITLES: Mapping[str, str] = MappingProxyType(
         "save-metadata": "Save face metadata",
         "restore-metadata": "Restore face metadata",
         "original-names": "Original names of faces",
+        "measure": "Measure faces",
         "png-to-jpg": "PNG faces to JPEG",
         "debug-images": "Debug images of faces",
         "export-masks": "Export masks of faces",

@@ -70,7 +70,6 @@ FACE_LABELS: Mapping[str, Mapping[str, tuple[str, str]]] = MappingProxyType(
                 "method": ("Tell apart by", _MAIN),
                 "strictness": ("Strictness", _MAIN),
                 "examples": ("Examples of the person to keep", _MAIN),
-                "device": ("Device", _MAIN),
             }
         ),
         "sort": MappingProxyType(
@@ -78,9 +77,9 @@ FACE_LABELS: Mapping[str, Mapping[str, tuple[str, str]]] = MappingProxyType(
                 "side": _SIDE,
                 "by": ("Sort by", _MAIN),
                 "reverse": ("Reverse", _MAIN),
-                "target": ("Faces to keep", "For methods that choose"),
-                "likeness": ("Likeness of duplicates", "For methods that choose"),
-                "trash": ("Leftovers to the trash", "For methods that choose"),
+                "target": ("Faces to keep", _MAIN),
+                "likeness": ("Likeness of duplicates", _MAIN),
+                "trash": ("Leftovers to the trash", _MAIN),
                 "apply": ("Rename files", _MAIN),
             }
         ),
@@ -159,7 +158,14 @@ FACE_CHOICES: Mapping[str, Mapping[Any, str]] = MappingProxyType(
                 "match-poses": "the poses of the other side",
             }
         ),
-        "method": MappingProxyType({"looks": "looks", "embedding": "recognition network"}),
+        "method": MappingProxyType(
+            {
+                "looks": "looks",
+                "embedding": "recognition network",
+                "encode": "encode, exact",
+                "copy": "copy, from a key frame",
+            }
+        ),
         "action": MappingProxyType(
             {
                 "pack": "pack into faceset.pak",
@@ -167,6 +173,7 @@ FACE_CHOICES: Mapping[str, Mapping[Any, str]] = MappingProxyType(
                 "save-metadata": "save metadata to meta.dat",
                 "restore-metadata": "restore metadata",
                 "original-names": "original file names",
+                "measure": "measure pose and sharpness",
                 "png-to-jpg": "PNG faces to JPEG",
                 "debug-images": "landmarks debug images",
                 "export-masks": "export masks",

@@ -21,12 +21,12 @@ from ui_tabs.job_words import (
     foreign_jobs,
     job_title,
     places_word,
-    result_words,
     settings_of,
     went_on_as,
     why_it_waits,
 )
 from ui_tabs.queue_rows import LOG_SCRIPT, ROW_SCRIPT, Act, Row, detail_html, rows_html
+from ui_tabs.result_words import result_words
 
 FINISHED_SHOWN = 20
 LOG_LINES = 200

@@ -1,26 +1,42 @@
-"""The Sort tab: the faceset in its current order, a selection, the trash, and the order itself."""
+"""The Sort tab: the faces of one side in their order, filters, a selection, persons, the trash and the inspector."""
 
 from __future__ import annotations
 
+import functools
 import html
-from collections.abc import Collection, Mapping, Sequence
+import time
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import gradio as gr
 
 from backend.core.errors import BadInputError
-from backend.core.jobs import JobRequest
-from backend.core.settings import Settings, SortSettings
-from backend.jobs.command import command_line
-from backend.storage.faceset import FaceRecord, Faceset
+from backend.jobs.scheduler import writes
+from backend.storage.faceset import Faceset
 from backend.storage.workspace import Project
 from ui_tabs.context import OPEN_STATES, PageContext, TabHandles, Updates, View
-from ui_tabs.form import SettingsForm
-from ui_tabs.gallery import Gallery, Picture
-from ui_tabs.job_panel import JobPanel, command_html
+from ui_tabs.faceset_tools import FacesetTools
+from ui_tabs.gallery import Gallery
+from ui_tabs.inspector import Inspector
 from ui_tabs.labels import SIDE_CHOICES, SIDES, choice_label
+from ui_tabs.sort_filters import FilterPanel, filter_line, filter_of
+from ui_tabs.sort_order import OrderCard
+from ui_tabs.sort_persons import PersonsCard
+from ui_tabs.sort_shelf import Ints, Shelf, ShelfPictures, Shelves, folder_stamp
+from ui_tabs.trash_drawer import TrashDrawer
 
 PER_PAGE = 100
+BUSY_S = 6
+"""While a job changes the faces they are looked up this seldom, seconds."""
+
+EMPTY = "The faces appear here in their order once they were extracted. Click to select, shift-click for a range."
+KEYS_HTML = (
+    '<p class="lk-note lk-keys">Drag over faces to select a rectangle, shift-click for a range, double click to look '
+    "at one. <kbd>arrows</kbd> move, with <kbd>shift</kbd> they select, <kbd>space</kbd> selects, <kbd>ctrl</kbd> "
+    "<kbd>A</kbd> the page, <kbd>E</kbd> everything after, <kbd>B</kbd> everything before, <kbd>I</kbd> inverts, "
+    "<kbd>esc</kbd> clears, <kbd>enter</kbd> looks at one, <kbd>del</kbd> moves to the trash, <kbd>ctrl</kbd> "
+    "<kbd>Z</kbd> brings back, <kbd>page up</kbd> and <kbd>page down</kbd> turn pages.</p>"
+)
 
 
 class SortTab:
@@ -28,14 +44,20 @@ class SortTab:
 
     def __init__(self, page: PageContext) -> None:
         self.page = page
+        self.shelves = Shelves()
         with page.tab("sort") as self.tab:
             self.side = gr.Radio(
                 list(SIDE_CHOICES), value="src", show_label=False, container=False, elem_id="sort-side"
             )
-            with gr.Row(elem_classes="lk-split"):
-                with gr.Column(scale=2, min_width=320):
-                    self._build_settings()
-                    self._build_trash()
+            with gr.Row(elem_classes="lk-split lk-sorting"):
+                with gr.Column(scale=2, min_width=320, elem_classes="lk-sort-left"):
+                    self.inspector = Inspector(page, side_of, self._remove_one, self._shown_names)
+                    self.order = OrderCard(page, side_of, self._free_faceset, self._from_the_top)
+                    self.persons = PersonsCard(page, side_of, self._selected, lambda view: None)
+                    self.trash = TrashDrawer(page, self._free_faceset, lambda view: None)
+                    title = "Faceset tools and statistics"
+                    with gr.Accordion(title, open=False, elem_classes="lk-card", elem_id="sort-tools-fold"):
+                        self.tools = FacesetTools(page, side_of)
                 with gr.Column(scale=5, min_width=320, elem_classes="lk-card"):
                     self._build_faces()
         self._wire()
@@ -43,200 +65,203 @@ class SortTab:
     @property
     def outputs(self) -> list[Any]:
         """Every component that tick() and fill() may update."""
-        parts = [*self.form.outputs, *self.panel.outputs, *self.faces.outputs, *self.trash.outputs]
-        return [self.side, self.head, self.picked, self.command, self.trash_head, *self.selection_buttons, *parts]
-
-    def _build_settings(self) -> None:
-        with gr.Column(elem_classes="lk-card"):
-            gr.HTML('<h2 class="lk-card-title">Order</h2>')
-            self.form = SettingsForm(SortSettings, "sort", "sort", exclude=("side", "apply"))
-            with gr.Row(elem_classes="lk-buttons"):
-                self.start = gr.Button("Sort", variant="primary", elem_id="sort-start")
-            words = "Sorting shows its progress here. It changes the order only; no file is touched."
-            self.panel = JobPanel(self.page, "sort", ("sort",), words, same_side)
-            with gr.Accordion(
-                "Rename files to this order", open=False, elem_classes="lk-more", elem_id="sort-apply-fold"
-            ):
-                gr.HTML(
-                    '<p class="lk-note">File browsers then show the same order. The frame of each face stays known.</p>'
-                )
-                self.sure = gr.Checkbox(label="Yes, rename the files", elem_id="sort-apply-sure", container=False)
-                self.apply = gr.Button("Apply order", size="sm", elem_id="sort-apply")
-            with gr.Accordion("Command line of this run", open=False, elem_classes="lk-more"):
-                self.command = gr.HTML("", elem_id="sort-command")
-
-    def _build_trash(self) -> None:
-        with gr.Accordion("Trash", open=False, elem_classes="lk-card", elem_id="sort-trash-fold"):
-            self.trash_head = gr.HTML("", elem_id="sort-trash-head")
-            with gr.Row(elem_classes="lk-buttons"):
-                self.undo = gr.Button("Undo last removal", size="sm", elem_id="sort-undo")
-                self.restore = gr.Button("Restore selected", size="sm", elem_id="sort-restore")
-                self.restore_all = gr.Button("Restore all", size="sm", elem_id="sort-restore-all")
-            empty = "Faces you move to the trash appear here and can be restored."
-            self.trash = Gallery(self.page, "sort-trash", PER_PAGE, empty, pick=True)
+        rooms = (self.order, self.persons, self.trash, self.tools, self.inspector, self.filters, self.faces)
+        parts = [component for room in rooms for component in room.outputs]
+        return [self.side, self.head, self.shown, self.clear_filters, self.picked, *self.buttons, *parts]
 
     def _build_faces(self) -> None:
-        self.head = gr.HTML("", elem_id="sort-head")
+        with gr.Row(elem_classes="lk-buttons"):
+            self.head = gr.HTML("", elem_id="sort-head")
+            self.shown = gr.HTML("", elem_id="sort-shown")
+            self.clear_filters = gr.Button("Clear filters", size="sm", visible=False, elem_id="sort-filter-clear")
+        self.filters = FilterPanel(self.page, side_of, self._from_the_top)
         with gr.Row(elem_classes="lk-buttons lk-selection"):
-            self.picked = gr.HTML(picked_html(0), elem_id="sort-picked")
+            self.picked = gr.HTML(picked_html(0, 0), elem_id="sort-picked")
             self.remove = gr.Button("Move to trash", size="sm", elem_id="sort-remove")
             self.keep = gr.Button("Keep only these", size="sm", elem_id="sort-keep")
+            self.whole_page = gr.Button("Select page", size="sm", elem_id="sort-page-all")
+            self.all = gr.Button("Select all shown", size="sm", elem_id="sort-all")
+            self.before = gr.Button("Everything before", size="sm", elem_id="sort-before")
+            self.after = gr.Button("Everything after", size="sm", elem_id="sort-after")
             self.invert = gr.Button("Invert", size="sm", elem_id="sort-invert")
             self.clear = gr.Button("Clear", size="sm", elem_id="sort-clear")
-            self.whole_page = gr.Button("Select page", size="sm", elem_id="sort-page-all")
-        empty = (
-            "The faces appear here in their order once they were extracted. Click to select, shift-click for a range."
-        )
-        self.faces = Gallery(self.page, "sort", PER_PAGE, empty, pick=True)
-        self.selection_buttons = [self.remove, self.keep, self.clear]
+        self.faces = Gallery(self.page, "sort", PER_PAGE, EMPTY, pick=True, full=True)
+        gr.HTML(KEYS_HTML, elem_id="sort-keys")
+        self.buttons = [self.remove, self.keep, self.clear]
 
     def _wire(self) -> None:
         page, view = self.page, self.page.view
-        self.form.wire(page, lambda view: {"side": side_of(view)}, None, (self.command, self._command))
-        self.panel.attach_start(self.start, self._missing)
-        self.faces.wire_pick(self._show_selection, [self.picked, *self.selection_buttons])
-        self.trash.wire_pick(lambda view: {}, [self.picked])
-        page.act(self.start.click, self._begin, {*self.form.inputs, view}, [self.form.error])
-        page.act(self.side.input, self._choose, [view, self.side], self.form.outputs)
-        page.act(self.apply.click, self._apply, [view, self.sure], self.sure)
-        actions = (
+        about_selection = [self.picked, *self.buttons, self.persons.keep, self.persons.hint]
+        self.faces.wire_pick(self._show_selection, about_selection)
+        parts = [c for room in (self.order, self.persons, self.filters, self.tools) for c in room.outputs]
+        page.act(self.side.input, self._choose, [view, self.side], list({c._id: c for c in parts}.values()))
+        page.act(self.clear_filters.click, self.filters.clear, view, self.filters.outputs)
+        for button, action in (
             (self.remove, self._remove),
             (self.keep, self._keep),
-            (self.invert, self._invert),
-            (self.clear, lambda view: self.faces.select(view, ())),
             (self.whole_page, self._select_page),
-            (self.undo, self._undo),
-            (self.restore, self._restore),
-            (self.restore_all, self._restore_all),
-        )
-        for button, action in actions:
+            (self.all, self._select_all),
+            (self.before, functools.partial(self._select_from, after=False)),
+            (self.after, functools.partial(self._select_from, after=True)),
+            (self.invert, self._invert),
+            (self.clear, self._clear),
+        ):
             page.act(button.click, action, view, None)
+        self.faces.wire_acts(
+            {
+                "open": self.inspector.open,
+                "remove": self._remove,
+                "undo": self.trash.take_back,
+                "clear": self._clear,
+                "invert": self._invert,
+                "before": functools.partial(self._select_from, after=False),
+                "after": functools.partial(self._select_from, after=True),
+            }
+        )
 
     # -- what is shown
 
     def tick(self, view: View) -> Updates:
         """What changed."""
+        rooms = (self.order, self.persons, self.tools)
+        shown = {component: update for room in rooms for component, update in room.tick(view).items()}
+        shown.update(self._show_selection(view))
         project = self.page.project(view)
-        shown = {**self.panel.tick(view), **self._show_selection(view)}
         if project is None:
-            return {**shown, **self.faces.tick(view, None, ()), **self.trash.tick(view, None, ())}
+            return {**shown, **self.faces.tick(view, None, ())}
+        side = project.side(side_of(view))
+        shown.update(self.trash.tick(view, side))
         if not view.changed("sort.beat", self._stamp(view, project)):
             return shown
-        faceset = project.side(side_of(view)).faceset()
-        records = faceset.records()
-        damaged = faceset.damaged()
-        gone = sorted(faceset.trashed())
-        if view.changed("sort.head", (side_of(view), len(records), len(damaged), faceset.order_by)):
-            shown[self.head] = head_html(side_of(view), len(records), faceset.order_by, damaged)
-        if view.changed("sort.trash-head", len(gone)):
-            shown[self.trash_head] = f'<p class="lk-note">{len(gone):,} in the trash of this side.</p>' if gone else ""
-        in_trash = [Picture(name, project.side(side_of(view)).trash_dir / name, name) for name in gone]
-        shown.update(self.faces.tick(view, project, pictures(records, faceset.order_by)))
-        shown.update(self.trash.tick(view, project, in_trash))
+        shelves = {name: self._shelf(view, name) for name in SIDES}
+        shelf = shelves[side_of(view)]
+        places = filter_of(view).matches(shelf).nonzero()[0]
+        shown.update(self._tick_head(view, shelf, len(places)))
+        shown.update(self.filters.tick(view, project, shelves, side_of(view)))
+        shown.update(self.inspector.tick(view, side, shelf))
+        shown.update(self.faces.tick(view, project, ShelfPictures(shelf, places)))
+        return {**shown, **self._show_selection(view)}
+
+    def _tick_head(self, view: View, shelf: Shelf, number: int) -> Updates:
+        active = filter_of(view).active
+        shown: Updates = {}
+        if view.changed("sort.head", (side_of(view), shelf.stamp)):
+            shown[self.head] = head_html(side_of(view), len(shelf), shelf.order_by, shelf.damaged)
+        if view.changed("sort.shown", (number, len(shelf), active)):
+            shown[self.shown] = filter_line(number, len(shelf), active)
+            shown[self.clear_filters] = gr.update(visible=active)
         return shown
 
     def _stamp(self, view: View, project: Project) -> tuple[Any, ...]:
-        side = project.side(side_of(view))
-        folders = tuple(
-            folder.stat().st_mtime_ns if folder.is_dir() else 0 for folder in (side.aligned_dir, side.trash_dir)
-        )
-        choices = tuple((gallery.at_page(view), gallery.selected(view)) for gallery in (self.faces, self.trash))
-        return (view.project, side.name, folders, choices)
+        stamps = tuple(self._beat(view, name) or folder_stamp(project.side(name)) for name in SIDES)
+        local = (self.faces.choices(view), filter_of(view), self.inspector.opened(view))
+        return (view.project, side_of(view), stamps, local)
+
+    def _beat(self, view: View, side: str) -> Any:
+        """Changes only now and then while a job changes the faces of a side; None while none does."""
+        return ("busy", int(time.time() / BUSY_S)) if self._busy(view, side) else None
+
+    def _shelf(self, view: View, side: str) -> Shelf:
+        return self.shelves.of(self.page.need_project(view).side(side), self._beat(view, side))
 
     def fill(self, view: View) -> Updates:
-        """The settings of the last run on the chosen side."""
-        match = {"side": side_of(view)}
-        settings = self.page.last_settings(view, "sort", SortSettings, match) or SortSettings(side=side_of(view))  # type: ignore[arg-type]
-        return {self.side: side_of(view), **self.form.updates(settings), self.command: self._command(view, settings)}
+        """The settings of the last runs on the chosen side, and the choices of this browser tab."""
+        rooms = (self.order, self.persons, self.tools, self.filters, self.faces)
+        filled = {component: update for room in rooms for component, update in room.fill(view).items()}
+        return {self.side: side_of(view), **filled}
 
     def _show_selection(self, view: View) -> Updates:
-        number = len(self.faces.selected(view))
-        if not view.changed("sort.picked", number):
+        """How many are selected, and how many of these the filter hides."""
+        selected = self._selected(view)
+        hidden = len(selected - set(self._shown_names(view))) if selected and filter_of(view).active else 0
+        if not view.changed("sort.picked", (len(selected), hidden)):
             return {}
-        buttons = {button: gr.update(interactive=number > 0) for button in self.selection_buttons}
-        return {self.picked: picked_html(number), **buttons}
-
-    def _command(self, view: View, settings: Settings) -> str:
-        line = command_line("sort", view.project or "PROJECT", settings, self.page.shown_root)
-        return command_html(line)
-
-    def _missing(self, view: View) -> str:
-        project = self.page.project(view)
-        if project is None or getattr(project.status(), side_of(view)).faces:
-            return ""
-        return f"There are no {SIDES[side_of(view)].lower()} faces yet. Extract them first."
+        buttons = {button: gr.update(interactive=bool(selected)) for button in self.buttons}
+        return {self.picked: picked_html(len(selected), hidden), **buttons, **self.persons.show_selection(view)}
 
     # -- what is done
 
-    def _begin(self, values: Mapping[Any, Any]) -> Updates:
-        view = values[self.page.view]
-        self.panel.require_free(view)
-        self.page.submit(view, "sort", self.form.read(values, side=side_of(view)))
+    def _from_the_top(self, view: View) -> None:
         self.faces.first_page(view)
-        return {self.form.error: ""}
 
     def _choose(self, view: View, side: str) -> Updates:
         view.local["sort.side"] = side
-        for gallery in (self.faces, self.trash):
-            gallery.select(view, ())
-            gallery.first_page(view)
-        shown = self.fill(view)
-        return {component: shown[component] for component in self.form.outputs if component in shown}
-
-    def _apply(self, view: View, sure: bool) -> bool:
-        if not sure:
-            raise BadInputError("Nothing was renamed.", "Tick the box above the button first.")
-        renamed = self._free_faceset(view).apply_order()
         self.faces.select(view, ())
-        gr.Info(f"{renamed:,} files renamed.", duration=6)
-        return False
+        self.faces.first_page(view)
+        self.inspector.open(view, "")
+        self.trash.other_side(view)
+        return {
+            **self.order.fill(view),
+            **self.persons.fill(view),
+            **self.tools.fill(view),
+            **self.filters.other_side(view),
+        }
 
-    def _remove(self, view: View) -> None:
-        self._trash(view, self.faces.selected(view))
+    def _remove(self, view: View, at: str = "") -> None:
+        """Move the selected faces to the trash; with none selected, the one that has the focus."""
+        self._trash(view, self._selected(view) or {at} - {""}, "selected by hand")
+
+    def _remove_one(self, view: View, name: str) -> None:
+        self._trash(view, {name}, "removed in the inspector")
 
     def _keep(self, view: View) -> None:
-        self._trash(view, set(self._names(view)) - self.faces.selected(view))
+        names = set(self._shelf(view, side_of(view)).names)
+        kept = self._selected(view) & names
+        if not kept:
+            raise BadInputError("None of the selected faces is there any more.", "Select the faces to keep.")
+        self._trash(view, names - kept, "all but the selected ones")
 
-    def _trash(self, view: View, names: Collection[str]) -> None:
-        wanted = [name for name in self._names(view) if name in names]
+    def _trash(self, view: View, names: Collection[str], reason: str) -> None:
+        wanted = [name for name in self._shelf(view, side_of(view)).names if name in names]
         if wanted:
-            self._free_faceset(view).trash(wanted)
-            gr.Info(f"{len(wanted):,} moved to the trash. Undo is in the trash drawer.", duration=6)
+            faceset, side = self._free_faceset(view), self.page.need_project(view).side(side_of(view))
+            with self.shelves.taking(side, frozenset(wanted)):
+                faceset.trash(wanted, reason)
+            gr.Info(f"{len(wanted):,} moved to the trash. Ctrl+Z or the trash drawer brings them back.", duration=6)
+        self.faces.select(view, self._selected(view) - set(names) if len(names) == 1 else ())
+
+    def _invert(self, view: View, at: str = "") -> None:
+        self.faces.select(view, set(self._shown_names(view)) - self._selected(view))
+
+    def _clear(self, view: View, at: str = "") -> None:
         self.faces.select(view, ())
 
-    def _invert(self, view: View) -> None:
-        self.faces.select(view, set(self._names(view)) - self.faces.selected(view))
-
     def _select_page(self, view: View) -> None:
-        self.faces.select(view, self.faces.selected(view) | set(self.faces.shown(view)))
+        self.faces.select(view, self._selected(view) | set(self.faces.shown(view)))
 
-    def _undo(self, view: View) -> None:
-        back = self._free_faceset(view).undo()
-        gr.Info(f"{len(back):,} restored." if back else "There is nothing to undo.", duration=6)
+    def _select_all(self, view: View) -> None:
+        self.faces.select(view, self._selected(view) | set(self._shown_names(view)))
 
-    def _restore(self, view: View) -> None:
-        names = sorted(self.trash.selected(view))
-        if not names:
-            raise BadInputError("No face in the trash is selected.", "Click the ones to restore.")
-        self._free_faceset(view).restore(names)
-        self.trash.select(view, ())
+    def _select_from(self, view: View, at: str = "", after: bool = True) -> None:
+        """Select everything behind a face, on all pages, or everything before it; the face itself belongs to it."""
+        names = self._shown_names(view)
+        name = at or self.faces.at_face(view)
+        if name not in names:
+            raise BadInputError("No face is marked.", "Click the face where the selection begins.")
+        place = names.index(name)
+        self.faces.select(view, self._selected(view) | set(names[place:] if after else names[: place + 1]))
 
-    def _restore_all(self, view: View) -> None:
-        faceset = self._free_faceset(view)
-        faceset.restore(sorted(faceset.trashed()))
-        self.trash.select(view, ())
+    def _selected(self, view: View) -> frozenset[str]:
+        return self.faces.selected(view)
 
-    def _names(self, view: View) -> list[str]:
-        return [record.path.name for record in self._faceset(view).records()]
+    def _shown_places(self, view: View) -> tuple[Shelf, Ints]:
+        shelf = self._shelf(view, side_of(view))
+        return shelf, filter_of(view).matches(shelf).nonzero()[0]
 
-    def _faceset(self, view: View) -> Faceset:
-        return self.page.need_project(view).side(side_of(view)).faceset()
+    def _shown_names(self, view: View) -> list[str]:
+        """File names that pass the filter, in their order."""
+        shelf, places = self._shown_places(view)
+        return [shelf.names[place] for place in places]
+
+    def _busy(self, view: View, side: str) -> bool:
+        return any(
+            job.status.state in OPEN_STATES and f"{side} faces" in writes(job.request) for job in self.page.jobs(view)
+        )
 
     def _free_faceset(self, view: View) -> Faceset:
-        for job in self.page.jobs(view, ("extract-faces", "sort")):
-            if job.status.state in OPEN_STATES and same_side(view, job.request):
-                raise BadInputError("A job is changing these faces.", "Wait for it or stop it, then try again.")
-        return self._faceset(view)
+        if self._busy(view, side_of(view)):
+            raise BadInputError("A job is changing these faces.", "Wait for it or stop it, then try again.")
+        return self.page.need_project(view).side(side_of(view)).faceset()
 
 
 def build_sort_tab(page: PageContext) -> TabHandles:
@@ -250,35 +275,17 @@ def side_of(view: View) -> str:
     return str(view.local.get("sort.side", "src"))
 
 
-def same_side(view: View, request: JobRequest) -> bool:
-    """Whether a job belongs to the chosen side."""
-    return request.settings.get("side", "src") == side_of(view)
-
-
-def pictures(records: Sequence[FaceRecord], order_by: str) -> list[Picture]:
-    """The faces in their order; the caption tells what they are ordered by where that is a number."""
-    return [Picture(record.path.name, record.path, _caption(record, order_by)) for record in records]
-
-
-def picked_html(number: int) -> str:
+def picked_html(number: int, hidden: int) -> str:
     """How many are selected."""
-    return f'<span class="lk-fact"><b>{number:,}</b> selected</span>'
+    more = f", {hidden:,} of them hidden by the filter" if hidden else ""
+    return f'<span class="lk-fact"><b>{number:,}</b> selected{more}</span>'
 
 
 def head_html(side: str, faces: int, order_by: str, damaged: Sequence[tuple[str, str]]) -> str:
     """How many faces, in which order, and which files could not be read."""
-    order = f", {choice_label('by', order_by)}" if order_by else ", by file name"
+    order = ", by file name" if order_by in ("", "name") else f", {choice_label('by', order_by)}"
     text = f'<p><span class="lk-side-{side}">{SIDES[side]}</span>: {faces:,} faces{order}</p>' if faces else ""
     if damaged:
         rows = "".join(f"<li>{html.escape(name)}: {html.escape(reason)}</li>" for name, reason in damaged[:50])
         text += f"<details><summary>{len(damaged):,} files could not be read</summary><ul>{rows}</ul></details>"
     return text
-
-
-def _caption(record: FaceRecord, order_by: str) -> str:
-    pose = record.face.pose_rad
-    if order_by in ("yaw", "pitch") and pose is not None:
-        return f"{order_by} {round(57.2958 * pose[1 if order_by == 'yaw' else 0]):+d}\u00b0"
-    if order_by == "blur" and record.face.sharpness is not None:
-        return f"sharpness {record.face.sharpness:.0f}"
-    return record.path.stem

@@ -29,8 +29,8 @@ TITLES: Mapping[str, str] = MappingProxyType(
 STAGES_OF_TAB: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "project": ("create", "sample"),
-        "extract": ("extract-frames", "extract-faces"),
-        "sort": ("sort",),
+        "extract": ("edit-clip", "extract-frames", "denoise-frames", "extract-faces"),
+        "sort": ("persons", "sort", "faceset", "resize-faces", "gray-faces", "add-faces"),
         "train": ("train",),
         "merge": ("merge",),
         "export": ("export",),

@@ -17,7 +17,8 @@ _READS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "extract-frames": ("{side} video",),
         "extract-faces": ("{side} frames",),
-        "sort": ("src faces", "dst faces"),
+        "sort by match-poses": ("src faces", "dst faces"),
+        "resize-faces": ("{side} frames",),
         "train": ("src faces", "dst faces"),
         "evaluate": ("src faces", "dst faces", "model {model}"),
         "merge": ("dst frames", "dst faces", "model {model}"),
@@ -44,7 +45,7 @@ _WRITES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "export": ("result {name}",),
     }
 )
-_COMPUTES = frozenset({"extract-faces", "persons", "train", "evaluate", "merge"})
+_COMPUTES = frozenset({"extract-faces", "train", "evaluate", "merge"})
 
 
 def lane_of(stage: str, settings: Mapping[str, Any], best_device: str = BEST) -> str:
@@ -141,4 +142,5 @@ def _definite(name: str, best_device: str) -> str:
 
 def _named(table: Mapping[str, tuple[str, ...]], request: JobRequest) -> frozenset[str]:
     facts = {"side": "", "model": "", "name": "", **{key: str(value) for key, value in request.settings.items()}}
-    return frozenset(name.format_map(facts) for name in table.get(request.stage, ()))
+    rows = (request.stage, f"{request.stage} by {facts.get('by')}")
+    return frozenset(name.format_map(facts) for row in rows for name in table.get(row, ()))

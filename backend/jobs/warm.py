@@ -1,7 +1,8 @@
-"""The warm child's client: asks a process that keeps the model loaded to merge one frame."""
+"""Clients of warm children: processes that keep networks loaded and answer one request per line."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import queue
 import subprocess
@@ -19,75 +20,62 @@ from backend.jobs.launch import PROGRAM_DIR
 from backend.storage.weights import default_folder
 from backend.storage.workspace import Project, Workspace
 
-MODULE = "backend.jobs.warm_child"
+PREVIEW_MODULE = "backend.jobs.warm_child"
+FACES_MODULE = "backend.jobs.face_child"
 
 
 class WarmError(LookalikeError):
-    """The preview could not be rendered."""
+    """A warm child could not do what was asked."""
 
 
-@dataclass(frozen=True)
-class WarmImages:
-    """Pictures of one rendered frame, JPEG files inside the project's jobs folder.
-
-    Attributes:
-        before, after, mask: their paths; a new render has new names.
-        seconds: time the child took.
-    """
-
-    before: Path
-    after: Path
-    mask: Path
-    seconds: float
-
-
-class WarmPreview:
-    """Renders single merged frames in a child that is started on demand and ends after a while without work.
+class WarmChild:
+    """A child that is started on demand, is asked one thing at a time, and ends after a while without work.
 
     Args:
         workspace: whose projects.
         weights_dir: folder of downloaded weights; ``<workspace>/weights`` when None.
         module: the child's module.
+        name: what messages and the log file call it, for example "preview".
     """
 
-    def __init__(self, workspace: Workspace, weights_dir: Path | None = None, module: str = MODULE) -> None:
+    def __init__(self, workspace: Workspace, weights_dir: Path | None, module: str, name: str) -> None:
         self._workspace = workspace
         self._weights_dir = weights_dir or default_folder(workspace.root)
         self._module = module
+        self._name = name
         self._guard = threading.Lock()
         self._child: subprocess.Popen[str] | None = None
         self._answers: queue.Queue[str | None] = queue.Queue()
         self._asked = 0
 
-    def render(
-        self, project: Project | str, settings: MergeSettings, frame_index: int, timeout_s: float = 60.0
-    ) -> WarmImages:
-        """Merge one destination frame.
+    def ask(self, request: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+        """The child's answer to a request.
 
         Args:
-            project: whose frame.
-            settings: how to merge; the range of frames does not matter.
-            frame_index: from 0.
-            timeout_s: how long the child may take; the first frame includes loading the model.
+            request: JSON without "id".
+            timeout_s: how long the child may take; the first request includes loading the networks.
 
         Raises:
             WarmError: the child refused (the sentence says why), took too long, or ended.
         """
-        name = project if isinstance(project, str) else project.name
-        request = {"project": name, "settings": settings.model_dump(mode="json"), "frame": frame_index}
         with self._guard:
-            answer = self._ask(request, timeout_s)
+            answer = self._exchange(request, timeout_s)
         if not answer.get("ok"):
-            raise WarmError(str(answer.get("error", "The preview could not be rendered.")))
-        paths = [Path(str(answer[key])) for key in ("before", "after", "mask")]
-        return WarmImages(*paths, seconds=float(answer["seconds"]))
+            raise WarmError(str(answer.get("error", f"The {self._name} process gave no reason.")))
+        return answer
+
+    @property
+    def warm(self) -> bool:
+        """Whether the child runs already."""
+        child = self._child
+        return child is not None and child.poll() is None
 
     def close(self) -> None:
         """End the child and free its memory."""
         with self._guard:
             self._end()
 
-    def _ask(self, request: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+    def _exchange(self, request: dict[str, Any], timeout_s: float) -> dict[str, Any]:
         child = self._running()
         self._asked += 1
         try:
@@ -96,7 +84,7 @@ class WarmPreview:
             child.stdin.flush()
         except OSError:
             self._end()
-            raise WarmError("The preview process ended.", "Try again: it starts anew.") from None
+            raise WarmError(f"The {self._name} process ended.", "Try again: it starts anew.") from None
         return self._answer(self._asked, time.monotonic() + timeout_s, timeout_s)
 
     def _answer(self, asked: int, deadline: float, timeout_s: float) -> dict[str, Any]:
@@ -106,13 +94,13 @@ class WarmPreview:
             except queue.Empty:
                 self._end()
                 raise WarmError(
-                    f"The preview took longer than {timeout_s:g} s and was ended.",
+                    f"The {self._name} process took longer than {timeout_s:g} s and was ended.",
                     "Try again, or choose the CPU while the accelerator trains.",
                 ) from None
             if line is None:
                 self._end()
                 raise WarmError(
-                    "The preview process ended unexpectedly.",
+                    f"The {self._name} process ended unexpectedly.",
                     f"Try again: it starts anew. Its log is {self._log_path}.",
                 )
             answer = json.loads(line)
@@ -121,7 +109,7 @@ class WarmPreview:
 
     @property
     def _log_path(self) -> Path:
-        return self._workspace.root / ".preview.log"
+        return self._workspace.root / f".{self._name}.log"
 
     def _running(self) -> subprocess.Popen[str]:
         if self._child is not None and self._child.poll() is None:
@@ -152,6 +140,96 @@ class WarmPreview:
         child.wait()
         if child.stdin is not None:
             child.stdin.close()
+
+
+@dataclass(frozen=True)
+class WarmImages:
+    """Pictures of one rendered frame, JPEG files inside the project's jobs folder.
+
+    Attributes:
+        before, after, mask: their paths; a new render has new names.
+        seconds: time the child took.
+    """
+
+    before: Path
+    after: Path
+    mask: Path
+    seconds: float
+
+
+class WarmPreview(WarmChild):
+    """Renders single merged frames; see WarmChild."""
+
+    def __init__(self, workspace: Workspace, weights_dir: Path | None = None, module: str = PREVIEW_MODULE) -> None:
+        super().__init__(workspace, weights_dir, module, "preview")
+
+    def render(
+        self, project: Project | str, settings: MergeSettings, frame_index: int, timeout_s: float = 60.0
+    ) -> WarmImages:
+        """Merge one destination frame.
+
+        Args:
+            project: whose frame.
+            settings: how to merge; the range of frames does not matter.
+            frame_index: from 0.
+            timeout_s: how long the child may take; the first frame includes loading the model.
+
+        Raises:
+            WarmError: see ask().
+        """
+        name = project if isinstance(project, str) else project.name
+        request = {"project": name, "settings": settings.model_dump(mode="json"), "frame": frame_index}
+        answer = self.ask(request, timeout_s)
+        paths = [Path(str(answer[key])) for key in ("before", "after", "mask")]
+        return WarmImages(*paths, seconds=float(answer["seconds"]))
+
+
+@dataclass(frozen=True)
+class WarmFaces:
+    """What became of the faces of one correction.
+
+    Attributes:
+        names: file names of the faces that were written.
+        seconds: time the child took.
+    """
+
+    names: tuple[str, ...]
+    seconds: float
+
+
+class WarmFaceFixer(WarmChild):
+    """Places, refines, copies and writes faces by hand; see WarmChild and backend.pipeline.fix_faces for requests."""
+
+    def __init__(self, workspace: Workspace, weights_dir: Path | None = None, module: str = FACES_MODULE) -> None:
+        super().__init__(workspace, weights_dir, module, "corrections")
+
+    def fix(self, project: Project, side: str, request: dict[str, Any], timeout_s: float) -> WarmFaces:
+        """Carry one correction out and save it.
+
+        Args:
+            side: "src" or "dst".
+            request: a FixRequest as JSON.
+            timeout_s: how long the child may take.
+
+        Raises:
+            WarmError: see ask().
+        """
+        answer = self.ask({"project": project.name, "side": side, "fix": request}, timeout_s)
+        return WarmFaces(tuple(str(name) for name in answer["names"]), float(answer["seconds"]))
+
+    def prepare(self, landmarker: str, device: str, timeout_s: float = 60.0) -> None:
+        """Start the child, when it does not run, and have it load a landmarker, so that the first correction is quick.
+
+        Returns at once; what goes wrong shows with the first correction.
+        """
+        if self.warm:
+            return
+
+        def load() -> None:
+            with contextlib.suppress(WarmError):
+                self.ask({"load": landmarker, "device": device}, timeout_s)
+
+        threading.Thread(target=load, daemon=True, name="prepare-corrections").start()
 
 
 def _read_lines(child: subprocess.Popen[str], answers: queue.Queue[str | None]) -> None:

@@ -196,7 +196,7 @@ def warp_face(
         frame: (h, w) or (h, w, c), uint8 or float32.
         mat_23: (2, 3) frame -> crop.
         size: side of the crop in pixels.
-        interpolation: an OpenCV interpolation flag; extraction takes INTER_LANCZOS4, merging INTER_CUBIC.
+        interpolation: an OpenCV interpolation flag.
 
     Returns:
         (size, size) or (size, size, c) of the same dtype; 0 outside the frame. Float results may overshoot their range.

@@ -1,4 +1,4 @@
-"""Measures of faces: sharpness, structural similarity, and the order in which colours change least."""
+"""Measures of faces: sharpness and structural similarity."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ _SSIM_WINDOW = 11
 _SSIM_SIGMA = 1.5
 _SSIM_C1 = 0.01**2
 _SSIM_C2 = 0.03**2
-_CHAIN_NEIGHBOURS = 128
-_CHAIN_BLOCK = 512
 
 
 def sharpness(face_bgr: npt.NDArray[np.uint8], mask: npt.NDArray[Any] | None = None) -> float:
@@ -78,74 +76,6 @@ def ssim(a_bgr: Float32, b_bgr: Float32, mask: npt.NDArray[Any] | None = None) -
     if total <= 0:
         raise ValueError("The mask leaves nothing to compare.")
     return float((index * weights).sum() / total)
-
-
-def face_histogram(face_bgr: npt.NDArray[np.uint8]) -> Float32:
-    """Histograms of the three channels of a (h, w, 3) uint8 BGR image: (3, 256) float32 counts."""
-    counts = [np.bincount(face_bgr[:, :, channel].ravel(), minlength=256) for channel in range(3)]
-    return np.stack(counts).astype(np.float32)
-
-
-def histogram_chain(hists: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    """Order faces so that each is followed by the one of most similar colours among those left (DeepFaceLab's "hist").
-
-    The distance is the sum over the channels of the Bhattacharyya distance of the histograms. The nearest faces of each
-    face are found in blocks by matrix products; memory grows with n, not with its square.
-
-    Args:
-        hists: (n, 3, 256) counts of at least 0, as face_histogram gives them.
-
-    Returns:
-        (n,) int64 indexes, starting with 0.
-    """
-    count = len(hists)
-    order = np.zeros(count, dtype=np.int64)
-    if count < 2:
-        return order
-    roots = _root_histograms(hists)
-    nearest = _nearest(roots, min(_CHAIN_NEIGHBOURS, count))
-    unused = np.ones(count, dtype=bool)
-    current = 0
-    for position in range(1, count):
-        unused[current] = False
-        candidates = nearest[current]
-        free = np.flatnonzero(unused[candidates])
-        if len(free) > 0:
-            current = int(candidates[free[0]])
-        else:
-            left = np.flatnonzero(unused)
-            current = int(left[np.argmin(_distances(roots[:, current : current + 1], roots, left))])
-        order[position] = current
-    return order
-
-
-def _root_histograms(hists: npt.NDArray[Any]) -> Float32:
-    """(3, n, 256) square roots of the normalised histograms: their scalar product is the Bhattacharyya coefficient."""
-    by_channel = np.ascontiguousarray(np.asarray(hists, dtype=np.float32).transpose(1, 0, 2))
-    return np.sqrt(by_channel / np.maximum(by_channel.sum(axis=2, keepdims=True), 1e-12))
-
-
-def _nearest(roots: Float32, neighbours: int) -> npt.NDArray[np.int32]:
-    """For each face the indexes of its nearest faces, itself among them, nearest first: (n, neighbours)."""
-    count = roots.shape[1]
-    found = np.empty((count, neighbours), dtype=np.int32)
-    for start in range(0, count, _CHAIN_BLOCK):
-        distances = _distances(roots[:, start : start + _CHAIN_BLOCK], roots)
-        some = np.argpartition(distances, neighbours - 1, axis=1)[:, :neighbours]
-        by_distance = np.argsort(np.take_along_axis(distances, some, axis=1), axis=1, kind="stable")
-        found[start : start + _CHAIN_BLOCK] = np.take_along_axis(some, by_distance, axis=1)
-    return found
-
-
-def _distances(some: Float32, roots: Float32, which: npt.NDArray[np.int64] | None = None) -> Float32:
-    """Distances of some faces to all, or to those in `which`: (m, n) float32."""
-    total = np.zeros((some.shape[1], roots.shape[1] if which is None else len(which)), dtype=np.float32)
-    for these, all_of_channel in zip(some, roots, strict=True):
-        overlap = these @ all_of_channel.T
-        if which is not None:
-            overlap = overlap[:, which]
-        total += np.sqrt(np.maximum(1.0 - overlap, 0.0))
-    return total
 
 
 def _window_mean(image: Float32) -> Float32:

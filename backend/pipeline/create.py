@@ -8,7 +8,7 @@ from backend.core.errors import BadInputError
 from backend.core.frames import VideoInfo
 from backend.core.settings import CreateSettings
 from backend.pipeline.context import StageContext
-from backend.storage.video import probe, refuse_hdr
+from backend.storage.video import hdr_kind, probe
 
 
 def run(settings: CreateSettings, ctx: StageContext) -> dict[str, Any]:
@@ -28,8 +28,6 @@ def run(settings: CreateSettings, ctx: StageContext) -> dict[str, Any]:
         )
     clips = {side: path for side, path in (("src", settings.src), ("dst", settings.dst)) if path is not None}
     infos = {side: probe(path) for side, path in clips.items()}
-    for info in infos.values():
-        refuse_hdr(info)
     if settings.consent.strip():
         project.set_consent(settings.consent.strip())
     if settings.notes.strip():
@@ -50,9 +48,12 @@ def _facts(info: VideoInfo) -> dict[str, Any]:
         "frames": info.frame_count,
         "seconds": round(info.duration_s, 3),
         "has_audio": info.has_audio,
+        "hdr": hdr_kind(info) or "no",
     }
 
 
 def _sentence(info: VideoInfo) -> str:
     sound = "with sound" if info.has_audio else "without sound"
-    return f"{info.width} x {info.height}, {float(info.fps):.3f} fps, {info.duration_s:.2f} s, {sound}."
+    kind = hdr_kind(info)
+    mapped = f" It is high dynamic range, {kind}; its tones are mapped to BT.709 wherever it is read." if kind else ""
+    return f"{info.width} x {info.height}, {float(info.fps):.3f} fps, {info.duration_s:.2f} s, {sound}.{mapped}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -16,20 +15,19 @@ from backend.core.frames import FrameRef, FrameTable, VideoInfo
 from backend.core.settings import ExtractFramesSettings
 from backend.pipeline.context import StageContext
 from backend.storage.atomic import MIN_FREE_BYTES, require_free_disk
+from backend.storage.frame_estimate import estimate
 from backend.storage.frame_folder import FrameGathering, frame_name, gathering, replace_frames
 from backend.storage.frame_table import save_frame_table
 from backend.storage.image import list_images
-from backend.storage.video import SAME_TIME_S, DecodedFrame, DecodeReport, decode, frame_times, probe, refuse_hdr
-
-BYTES_PER_PIXEL = MappingProxyType({"png": 1.8, "jpg": 0.4})
-"""Upper estimate of an image's size, for the disk check."""
+from backend.storage.video import SAME_TIME_S, DecodedFrame, DecodeReport, decode, frame_times, hdr_kind, probe
 
 
 def run(settings: ExtractFramesSettings, ctx: StageContext) -> dict[str, Any]:
     """Extract the frames of one side. Earlier frames are replaced only when all new ones are there.
 
     Returns:
-        {"frames", "fps": frames per second on average, "seconds", "took_s", "broken_packets", "damaged_frames"}.
+        {"frames", "fps": frames per second on average, "seconds", "took_s", "broken_packets", "damaged_frames",
+        "hdr": what kind of high dynamic range was mapped, "no" for none}.
 
     Raises:
         BadInputError: no clip, no usable clip, or no frame in the range.
@@ -41,7 +39,6 @@ def run(settings: ExtractFramesSettings, ctx: StageContext) -> dict[str, Any]:
     if clip is None:
         raise BadInputError(f"There is no {settings.side} clip.", "Bring one in on the Project tab.")
     info = probe(clip)
-    refuse_hdr(info)
     times = frame_times(clip)
     wanted = frames_to_keep(times, settings)
     total = int(wanted.sum())
@@ -50,8 +47,11 @@ def run(settings: ExtractFramesSettings, ctx: StageContext) -> dict[str, Any]:
             f"No frame of {clip.name} lies in that range; the clip lasts {info.duration_s:.2f} s.",
             "Choose a range inside the clip.",
         )
-    need = total * info.width * info.height * BYTES_PER_PIXEL[settings.image_format]
-    require_free_disk(side.frames_dir, MIN_FREE_BYTES + int(need))
+    need = estimate(info, total, settings.image_format, side.frames_dir)
+    require_free_disk(side.frames_dir, MIN_FREE_BYTES + need.bytes)
+    kind = hdr_kind(info)
+    if kind:
+        ctx.log(f"{clip.name} is high dynamic range video, {kind}; its tones are mapped to BT.709.")
     report = DecodeReport()
     with gathering(side.frames_dir, settings.image_format, settings.jpeg_quality) as gathered:
         kept = _kept(clip, settings, times, wanted, report)
@@ -70,6 +70,7 @@ def run(settings: ExtractFramesSettings, ctx: StageContext) -> dict[str, Any]:
         "took_s": round(time.monotonic() - began, 2),
         "broken_packets": report.broken_packets,
         "damaged_frames": report.damaged_frames,
+        "hdr": kind or "no",
     }
 
 

@@ -1,43 +1,22 @@
-"""Stage sort: give a faceset a new order. Nothing is deleted; renaming the files is an explicit wish."""
+"""Stage sort: give a faceset a new order, or choose from it. Nothing is deleted; renaming is an explicit wish."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from types import MappingProxyType
 from typing import Any, NamedTuple
-
-import cv2
-import numpy as np
-import numpy.typing as npt
 
 from backend.core.errors import BadInputError, DamagedFileError
 from backend.core.settings import SortSettings
-from backend.ops.mask import hull_mask
-from backend.ops.pose import estimate_pose
-from backend.ops.quality import face_histogram, histogram_chain, sharpness
 from backend.pipeline.context import StageContext
-from backend.storage.faceset import FaceRecord
-from backend.storage.image import read_image
+from backend.pipeline.sort_methods import METHODS, Arrangement, Faces
+from backend.storage.faceset import FaceRecord, Faceset
+from backend.storage.sort_values import write_values
 
-Order = list[int]
-
-_THUMBNAIL_PX = 128
 _BLOCK = 64
-
-
-class Method(NamedTuple):
-    """A way to sort.
-
-    Attributes:
-        measure: one face -> its value.
-        arrange: the values of all faces -> the new order of their indices.
-    """
-
-    measure: Callable[[FaceRecord], Any]
-    arrange: Callable[[Sequence[Any]], Order]
 
 
 class _Unreadable(NamedTuple):
@@ -49,12 +28,17 @@ class _Unreadable(NamedTuple):
 def run(settings: SortSettings, ctx: StageContext) -> dict[str, Any]:
     """Sort the faceset of one side and store the order; rename the files when asked.
 
+    What a choosing method leaves out goes to the trash as one batch, or comes last. Files that cannot be read stay
+    behind all others.
+
     Returns:
-        {"faces", "by", "renamed", "damaged"}: numbers of faces in the order, of renamed files, of files that could not
-        be read and stay behind the others.
+        {"faces": in the order, "by", "renamed", "damaged": files that could not be read, "left_out": by a choosing
+        method, "reasons": how many were left out for which reason, "trashed": whether they went to the trash}.
+        Matching poses adds "missing_poses", the number of poses that only the other side has, and "missing", a list of
+        {"pitch_deg", "yaw_deg", "faces"} of them, the most frequent first.
 
     Raises:
-        BadInputError: the faceset is empty.
+        BadInputError: the faceset is empty, none of it can be read, or nothing would be left.
     """
     faceset = ctx.project.side(settings.side).faceset()
     records = faceset.records()
@@ -62,71 +46,74 @@ def run(settings: SortSettings, ctx: StageContext) -> dict[str, Any]:
     if not records:
         raise BadInputError(f"There are no {settings.side} faces to sort.", "Extract faces first.")
     method = METHODS[settings.by]
-    measured, unreadable = _measured(records, method.measure, ctx)
-    left_out = [f"{name} is left out: {reason}" for name, reason in damaged] + unreadable
-    for sentence in left_out:
+    faces, unreadable = _measured(records, method.measure, settings, ctx)
+    for sentence in [f"{name} is left out: {reason}" for name, reason in damaged] + unreadable:
         ctx.log(sentence, "warning")
-    if not measured:
+    if not faces.records:
         raise BadInputError(f"None of the {len(records)} {settings.side} faces can be read.", "Extract faces again.")
-    names = [measured[index][0] for index in method.arrange([value for _, value in measured])]
-    faceset.set_order(names[::-1] if settings.reverse else names, settings.by)
-    renamed = faceset.apply_order() if settings.apply else 0
-    ctx.milestone("sorted", f"{len(names)} {settings.side} faces sorted by {settings.by}.")
-    return {"faces": len(names), "by": settings.by, "renamed": renamed, "damaged": len(left_out)}
-
-
-def _frame_name(record: FaceRecord) -> tuple[str, str]:
-    return record.face.source_filename.lower(), record.path.name
-
-
-def _sharpness(record: FaceRecord) -> float:
-    if record.face.sharpness is not None:
-        return record.face.sharpness
-    image = read_image(record.path)
-    return sharpness(image, hull_mask(image.shape[:2], record.face.landmarks, record.face.eyebrows_expand_mod))
-
-
-def _pose(record: FaceRecord) -> tuple[float, float, float]:
-    if record.face.pose_rad is not None:
-        return record.face.pose_rad
-    return estimate_pose(record.face.landmarks, read_image(record.path).shape[0])
-
-
-def _histogram(record: FaceRecord) -> npt.NDArray[np.float32]:
-    image = read_image(record.path)
-    return face_histogram(cv2.resize(image, (_THUMBNAIL_PX, _THUMBNAIL_PX), interpolation=cv2.INTER_AREA))
-
-
-def _ascending(values: Sequence[Any]) -> Order:
-    return sorted(range(len(values)), key=lambda index: values[index])
-
-
-def _descending(values: Sequence[float]) -> Order:
-    return sorted(range(len(values)), key=lambda index: -values[index])
-
-
-def _chained(histograms: Sequence[npt.NDArray[np.float32]]) -> Order:
-    """Similar ones beside each other: a greedy chain."""
-    return [int(index) for index in histogram_chain(np.stack(histograms))]
-
-
-METHODS: Mapping[str, Method] = MappingProxyType(
-    {
-        "hist": Method(_histogram, _chained),
-        "blur": Method(_sharpness, _descending),
-        "yaw": Method(lambda record: _pose(record)[1], _descending),
-        "pitch": Method(lambda record: _pose(record)[0], _descending),
-        "name": Method(_frame_name, _ascending),
+    ctx.progress(len(records), len(records), "faces", message="Putting them in order")
+    arrangement = method.arrange(faces)
+    ctx.check_stop()
+    trashed, renamed = _carry_out(faceset, faces, arrangement, settings)
+    reasons = dict(Counter(arrangement.left_out.values()).most_common())
+    for reason, count in reasons.items():
+        ctx.log(f"{count} left out: {reason}.")
+    sorted_count = len(faces.records) - (len(arrangement.left_out) if trashed else 0)
+    ctx.milestone("sorted", _sentence(sorted_count, arrangement, settings))
+    return {
+        "faces": sorted_count,
+        "by": settings.by,
+        "renamed": renamed,
+        "damaged": len(damaged) + len(unreadable),
+        "left_out": len(arrangement.left_out),
+        "reasons": reasons,
+        "trashed": trashed,
+        **arrangement.facts,
     }
-)
-"""Sort method -> what it measures and how that orders the faces. A new method is one function and one line."""
+
+
+def _carry_out(faceset: Faceset, faces: Faces, arrangement: Arrangement, settings: SortSettings) -> tuple[bool, int]:
+    """Trash what is left out, store the order and the values; whether something was trashed, files renamed."""
+    names = [record.path.name for record in faces.records]
+    if not arrangement.order:
+        raise BadInputError(
+            f"Sorting by {settings.by} would leave none of the {len(names)} {settings.side} faces.",
+            "Check the faces, or sort by something else.",
+        )
+    ordered = [names[index] for index in arrangement.order]
+    ordered = ordered[::-1] if settings.reverse else ordered
+    rest = [names[index] for index in arrangement.left_out]
+    trashed = bool(settings.trash and rest and faceset.trash(rest, reason=_batch_note(arrangement, settings)))
+    faceset.set_order(ordered if trashed else ordered + rest, settings.by)
+    before = faceset.names()
+    renamed = faceset.apply_order() if settings.apply else 0
+    values = dict(zip(names, arrangement.captions, strict=False))
+    now = dict(zip(before, faceset.names(), strict=False)) if renamed else {name: name for name in before}
+    write_values(faceset.folder, settings.by, {now[name]: values[name] for name in before if name in values})
+    return trashed, renamed
+
+
+def _batch_note(arrangement: Arrangement, settings: SortSettings) -> str:
+    """Why a batch lies in the trash: the method and its reasons."""
+    reasons = ", ".join(f"{reason} ({count})" for reason, count in Counter(arrangement.left_out.values()).most_common())
+    return f"sorted by {settings.by}: {reasons}"
+
+
+def _sentence(count: int, arrangement: Arrangement, settings: SortSettings) -> str:
+    text = f"{count} {settings.side} faces sorted by {settings.by}."
+    if arrangement.left_out:
+        text += f" {len(arrangement.left_out)} left out."
+    if arrangement.facts.get("missing_poses"):
+        text += f" {arrangement.facts['missing_poses']} poses of the other side are missing."
+    return text
 
 
 def _measured(
-    records: Sequence[FaceRecord], measure: Callable[[FaceRecord], Any], ctx: StageContext
-) -> tuple[list[tuple[str, Any]], list[str]]:
-    """(file name, value) of every face in order, and the reasons of those whose picture cannot be read."""
-    found: list[tuple[str, Any]] = []
+    records: Sequence[FaceRecord], measure: Callable[[FaceRecord], Any], settings: SortSettings, ctx: StageContext
+) -> tuple[Faces, list[str]]:
+    """The faces with their values, in order, and sentences about those whose picture cannot be read."""
+    found: list[FaceRecord] = []
+    values: list[Any] = []
     unreadable: list[str] = []
     begun = time.monotonic()
 
@@ -144,7 +131,8 @@ def _measured(
                 if isinstance(value, _Unreadable):
                     unreadable.append(f"Left out: {value.reason}")
                 else:
-                    found.append((record.path.name, value))
+                    found.append(record)
+                    values.append(value)
             done = start + len(block)
             ctx.progress(done, len(records), "faces", done / max(time.monotonic() - begun, 1e-6))
-    return found, unreadable
+    return Faces(found, values, settings, ctx), unreadable

@@ -40,11 +40,13 @@ class AudioRange:
         path: the clip.
         start_s: where to begin, in seconds since the clip's first video frame.
         length_s: how much to take at most.
+        track: number of the sound track, from 0; the clip has that many.
     """
 
     path: Path
     start_s: float
     length_s: float
+    track: int = 0
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ class AudioFeed:
 
     def __init__(self, output: OutputContainer, wanted: AudioRange) -> None:
         self._source = open_clip(wanted.path)
-        self._input: AudioStream = self._source.streams.audio[0]
+        self._input: AudioStream = self._source.streams.audio[wanted.track]
         self._start = first_time_s(wanted.path) + Fraction(wanted.start_s).limit_denominator(1_000_000)
         self._length = Fraction(wanted.length_s).limit_denominator(1_000_000)
         self.end_s = 0.0
@@ -188,6 +190,12 @@ class AudioFeed:
             self._source.seek(round((self._start - 1) / self._input.time_base), stream=self._input)
         except av.FFmpegError:
             self._source.seek(0)
+
+
+def track_count(path: Path) -> int:
+    """How many sound tracks a clip has."""
+    with open_clip(path) as container:
+        return len(container.streams.audio)
 
 
 def _aac_stream(output: OutputContainer, rate: int, layout: str) -> AudioStream:

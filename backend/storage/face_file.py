@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path, PureWindowsPath
@@ -23,8 +22,11 @@ OWN_KEY = "lookalike"
 OWN_VERSION = 2
 """Poses of version 1 were found by another solver and are not used."""
 MAX_POLYGON_POINTS = 100_000
+MAX_NUMBER = 1e9
+"""No coordinate and no measure of a face comes near this."""
 
 _INCLUDE = 1
+_MAX_OWN_DEPTH = 32
 _AGAIN = "Extract the face again or remove the file."
 
 
@@ -40,8 +42,15 @@ def read_face(path: Path) -> Face:
 
 def read_sized_face(path: Path) -> tuple[Face, tuple[int, int]]:
     """The face and (width, height) of its picture in pixels; see read_face()."""
-    data = path.read_bytes()
+    stored, size = read_stored(path)
     with _naming(path):
+        return face_of_dict(stored), size
+
+
+def read_stored(path: Path) -> tuple[dict[str, Any], tuple[int, int]]:
+    """The dictionary as it is stored, unknown keys too, and (width, height) of the picture; errors as read_face()."""
+    with _naming(path):
+        data = jpeg.read_file(path)
         header = jpeg.read_header(data)
         if not jpeg.is_complete_jpeg(data):
             raise DamagedFileError("The JPEG file is cut off.", _AGAIN)
@@ -50,7 +59,38 @@ def read_sized_face(path: Path) -> tuple[Face, tuple[int, int]]:
             raise DamagedFileError(
                 "It has no face data in it.", "Restore the data, extract the face again or remove the file."
             )
-        return face_of_dict(stored), (header.width, header.height)
+        return stored, (header.width, header.height)
+
+
+def write_stored(path: Path, stored: Mapping[str, Any], factor: float = 1.0) -> bool:
+    """Put a dictionary as read_stored() gives it into an aligned JPEG; picture and other segments stay byte for byte.
+
+    Args:
+        path: the JPEG.
+        stored: the dictionary.
+        factor: size of the picture over the size that the data was measured at.
+
+    Returns:
+        whether the file was written; it is not when it holds the same already.
+
+    Raises:
+        DamagedFileError: the data makes no sense, or the file is no JPEG.
+        BadInputError: the data is too large for a JPEG.
+        OSError: the file cannot be read or written.
+    """
+    with _naming(path):
+        data = jpeg.read_file(path)
+        face = face_of_dict(stored)
+        after = stored if factor == 1 else _merged(stored, face, scaled(face, factor)) or stored
+        payload = safe_pickle.dumps({key: value for key, value in after.items() if value is not None})
+        try:
+            before = _read_dict(data)
+            same = before is not None and safe_pickle.dumps(before) == payload
+        except DamagedFileError:
+            same = False
+        if not same:
+            write_bytes(path, jpeg.with_payload(data, payload))
+        return not same
 
 
 def write_face(path: Path, face: Face, durable: bool = True) -> None:
@@ -61,7 +101,8 @@ def write_face(path: Path, face: Face, durable: bool = True) -> None:
         BadInputError: the data is too large for a JPEG.
         OSError: the file cannot be read or written.
     """
-    data = path.read_bytes()
+    with _naming(path):
+        data = jpeg.read_file(path)
     try:
         before = _read_dict(data) or {}
         known = face_of_dict(before) if before else None
@@ -135,28 +176,30 @@ def _face(stored: Mapping[str, Any]) -> Face:
 
 def _array(value: Any, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
     array = np.asarray(value, np.float64)
-    if array.shape != shape or not np.isfinite(array).all():
-        raise ValueError(f"an array of shape {array.shape} instead of finite numbers of shape {shape}")
+    if array.shape != shape or not (np.abs(array) <= MAX_NUMBER).all():
+        raise ValueError(f"an array of shape {array.shape} instead of sensible numbers of shape {shape}")
     return array
 
 
 def _finite(value: Any) -> float:
     number = float(value)
-    if not math.isfinite(number):
-        raise ValueError("a number that is not finite")
+    if not abs(number) <= MAX_NUMBER:
+        raise ValueError("a number that is far too large")
     return number
 
 
 def _file_name(value: Any) -> str:
     """Without folders of either kind of system."""
-    return PureWindowsPath(str(value)).name[:255] if value else ""
+    text = str(value).encode("utf-8", "replace").decode() if value else ""
+    return PureWindowsPath(text).name[:255]
 
 
 def _back_to_frame(
     landmarks: npt.NDArray[np.float64], mat: npt.NDArray[np.float64] | None, face_type: FaceType
 ) -> npt.NDArray[np.float64]:
     if mat is not None:
-        return (landmarks - mat[:, 2]) @ np.linalg.inv(mat[:, :2]).T
+        with np.errstate(over="ignore", invalid="ignore"):
+            return _array((landmarks - mat[:, 2]) @ np.linalg.inv(mat[:, :2]).T, (68, 2))
     if face_type is FaceType.MARK_ONLY:
         return landmarks
     raise ValueError("neither source_landmarks nor image_to_face_mat are there")
@@ -165,10 +208,7 @@ def _back_to_frame(
 def _rect(value: Any, landmarks: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     if value is None:
         value = [*np.floor(landmarks.min(0)), *np.ceil(landmarks.max(0))]
-    rect = _array(value, (4,))
-    if np.abs(rect).max() > 1e9:
-        raise ValueError("a rectangle that lies far away")
-    return np.rint(rect).astype(np.int64)
+    return np.rint(_array(value, (4,))).astype(np.int64)
 
 
 def _polygons(value: Any) -> tuple[tuple[int, npt.NDArray[np.float32]], ...]:
@@ -195,13 +235,20 @@ def _mask(value: Any) -> npt.NDArray[np.uint8] | None:
 
 
 def _own(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """Our own fields as stored; empty when they are missing or cannot be read."""
+    """Our own fields as stored; empty when they are missing, cannot be read or could not be stored again."""
     text = stored.get(OWN_KEY)
     try:
         own = json.loads(text) if isinstance(text, str) else {}
+        json.dumps(own, ensure_ascii=False, allow_nan=False).encode("utf-8")
+        return own if isinstance(own, dict) and _depth(own) <= _MAX_OWN_DEPTH else {}
     except (ValueError, RecursionError):
         return {}
-    return own if isinstance(own, dict) else {}
+
+
+def _depth(value: Any) -> int:
+    """How deep JSON nests, 0 for a plain value."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return 1 + max(map(_depth, inner), default=0) if isinstance(value, dict | list) else 0
 
 
 def _own_fields(own: Mapping[str, Any]) -> dict[str, Any]:
@@ -212,7 +259,7 @@ def _own_fields(own: Mapping[str, Any]) -> dict[str, Any]:
         "pose_rad": tuple(_array(pose, (3,)).tolist()) if pose is not None else None,
         "sharpness": None if sharpness is None else _finite(sharpness),
         "score": None if score is None else _finite(score),
-        "track": None if track is None else int(track),
+        "track": None if track is None else int(_finite(track)),
         "origin": str(own.get("origin") or ""),
         "detector": str(own.get("detector") or ""),
         "landmarker": str(own.get("landmarker") or ""),

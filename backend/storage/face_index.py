@@ -25,6 +25,8 @@ from backend.storage.face_file import read_sized_face
 
 INDEX_NAME = ".faceset.json"
 INDEX_VERSION = 2
+_SAVED_SHARE = 100
+"""The index is written when one in so many faces changed: writing all of them takes as long as reading a few."""
 FACE_SUFFIXES = (".jpg", ".jpeg")
 
 Stamp = tuple[int, int, int]
@@ -48,8 +50,17 @@ class Entry:
 
 
 def is_face_name(name: str) -> bool:
-    """Whether a file can be an aligned face; hidden files are none."""
-    return name.lower().endswith(FACE_SUFFIXES) and not name.startswith(".")
+    """Whether a file can be an aligned face; hidden files are none, nor are those whose name is no text."""
+    return name.lower().endswith(FACE_SUFFIXES) and not name.startswith(".") and _is_text(name)
+
+
+def _is_text(name: str) -> bool:
+    """False for names in another encoding than UTF-8, which cannot be written down."""
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def stamps(folder: Path) -> dict[str, Stamp]:
@@ -71,6 +82,7 @@ class FaceIndex:
         self._folder = folder
         self._entries: dict[str, Entry] = {}
         self._loaded = False
+        self._unsaved = 0
 
     def refresh(self) -> Mapping[str, Entry]:
         """Entries of all files that are there now, by name. Reads only new and changed files."""
@@ -85,8 +97,10 @@ class FaceIndex:
                 read = pool.map(lambda name: self._read(name, now[name]), stale)
                 fresh = {name: entry for name, entry in zip(stale, read, strict=True) if entry is not None}
             kept = {name: entry for name, entry in self._entries.items() if name not in changed}
+            self._unsaved += len(stale) + len(self._entries.keys() - now.keys())
             self._entries = {name: entry for name in now if (entry := fresh.get(name) or kept.get(name))}
-            self._save()
+            if self._unsaved * _SAVED_SHARE >= len(self._entries):
+                self._save()
         return self._entries
 
     def rename(self, names: Mapping[str, str]) -> None:
@@ -112,6 +126,7 @@ class FaceIndex:
             return Entry(stamp, before.face if before else None, before.size if before else (0, 0), what)
 
     def _save(self) -> None:
+        self._unsaved = 0
         if not self._folder.is_dir():
             return
         stored = {name: _entry_to_json(entry) for name, entry in self._entries.items()}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,14 +16,17 @@ from backend.core.errors import BadInputError, DamagedFileError
 from backend.core.faces import Face
 from backend.storage.atomic import read_json, write_json
 from backend.storage.face_file import read_face, scaled, write_face, write_face_image
-from backend.storage.face_index import Entry, FaceIndex, stamps
-from backend.storage.face_trash import FaceTrash
+from backend.storage.face_index import Entry, FaceIndex, is_face_name, stamps
+from backend.storage.face_persons import FacePersons
+from backend.storage.face_trash import FaceTrash, TrashBatch
 from backend.storage.folder_lock import LockOwner, locked
-from backend.storage.jpeg import read_header
+from backend.storage.jpeg import read_file, read_header
+from backend.storage.moving import MOVING_NAME, resume
 from backend.storage.renaming import JOURNAL_NAME, forget, recover, rename_all
 
 ORDER_NAME = ".order.json"
 LOCK_NAME = ".faceset.lock"
+PACK_NAME = "faceset.pak"
 BY_NAME = "name"
 
 
@@ -46,7 +50,8 @@ class Faceset:
         self.folder = folder
         self.trash_dir = trash
         self._index = FaceIndex(folder)
-        self._trash = FaceTrash(folder, trash)
+        self._persons = FacePersons(folder)
+        self._trash = FaceTrash(folder, trash, self._persons)
         self._lock = threading.RLock()
         self._fresh_at = 0
         self._held = 0
@@ -66,6 +71,10 @@ class Faceset:
     def damaged(self) -> list[tuple[str, str]]:
         """(file name, reason) of the files that cannot be used."""
         return [(name, entry.problem) for name, entry in self._refresh().items() if entry.problem]
+
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        """File name -> (width, height) of every picture whose size is known."""
+        return {name: entry.size for name, entry in self._refresh().items()}
 
     def metadata(self, name: str) -> Face:
         """The face of one file. BadInputError when there is no such file; DamagedFileError when it cannot be used."""
@@ -96,6 +105,44 @@ class Faceset:
                 return None
             return frozenset(_stem(e.face) for e in self._index.known().values() if e.face is not None)
 
+    @property
+    def pack_file(self) -> Path | None:
+        """The faceset.pak in the folder, None when there is none. DeepFaceLab uses it in place of loose faces."""
+        path = self.folder / PACK_NAME
+        return path if path.is_file() else None
+
+    # -- persons
+
+    def persons(self) -> dict[str, int]:
+        """File name -> number of its person, of the usable faces that have one."""
+        entries = self._refresh()
+        with self._lock:
+            numbers = self._persons.read().numbers
+        return {name: numbers[name] for name, entry in entries.items() if name in numbers and not entry.problem}
+
+    @property
+    def persons_by(self) -> str:
+        """How persons were told apart; "" when they never were."""
+        with self._lock:
+            return self._persons.read().method
+
+    @property
+    def person_titles(self) -> dict[int, str]:
+        """Person -> what it is called, for those that have a name."""
+        with self._lock:
+            return dict(self._persons.read().titles)
+
+    def set_persons(self, mapping: Mapping[str, int], method: str, titles: Mapping[int, str] | None = None) -> None:
+        """Store who the faces show, in place of what was known. Renamed, removed and restored faces keep their person.
+
+        Args:
+            mapping: file name -> number of the person, 0 and up; faces may be left out.
+            method: how they were told apart, not empty.
+            titles: person -> a name for it.
+        """
+        with self._alone():
+            self._persons.write(mapping, method, titles or {})
+
     # -- order
 
     @property
@@ -118,17 +165,31 @@ class Faceset:
             how many files got another name.
         """
         with self._alone():
-            entries = self._refresh()
-            ordered = self.names()
-            ordered += [name for name, entry in entries.items() if entry.problem]
-            names = {old: f"{number:05d}.jpg" for number, old in enumerate(ordered)}
-            moved = sum(old != new for old, new in names.items())
-            if moved:
-                rename_all(self.folder, names)
-                self._index.rename(names)
-            self.set_order(list(names.values()), self.order_by)
-            forget(self.folder)
-            return moved
+            names = {old: f"{number:05d}.jpg" for number, old in enumerate(self._all_in_order())}
+            return self._rename(names)
+
+    def rename(self, names: Mapping[str, str]) -> int:
+        """Give files other names, as safely as apply_order(). Order and persons follow.
+
+        Args:
+            names: old -> new; a new name may be the old one of another file. Files that are gone are left out.
+
+        Returns:
+            how many files got another name.
+
+        Raises:
+            BadInputError: a new name is no face's, is given twice or belongs to a file that keeps it.
+        """
+        with self._alone():
+            wanted = {old: names.get(old, old) for old in self._all_in_order()}
+            changed = [new for old, new in wanted.items() if old != new]
+            bad = [new for new in changed if not is_face_name(new) or Path(new).name != new]
+            others = {path.name.lower() for path in self.folder.iterdir() if path.name not in wanted}
+            counts = Counter(new.lower() for new in wanted.values())
+            bad += [new for new in changed if counts[new.lower()] > 1 or new.lower() in others]
+            if bad:
+                raise BadInputError(f"A face cannot be called {bad[0]}.", "Give every face a free name ending in .jpg.")
+            return self._rename(wanted)
 
     # -- changing
 
@@ -154,26 +215,59 @@ class Faceset:
             lost = {n: e for n, e in self._refresh().items() if e.problem and e.face is not None}
             return [name for name, entry in lost.items() if self._mend(name, entry)]
 
-    def trash(self, names: Iterable[str]) -> str:
-        """Move faces to the trash as one batch; its id, "" when none of them exists."""
+    def trash(self, names: Iterable[str], reason: str = "") -> str:
+        """Move faces to the trash as one batch, with a note why; its id, "" when none of them exists."""
         with self._alone():
-            return self._trash.put([name for name in dict.fromkeys(names) if Path(name).name == name])
+            return self._trash.put([name for name in dict.fromkeys(names) if Path(name).name == name], reason)
 
-    def begin_fresh(self) -> str:
-        """Before extracting again: move all faces to the trash as one batch and forget the order; the batch's id."""
+    def begin_fresh(self, reason: str = "extracted again") -> str:
+        """Before extracting again: all faces go to the trash as one batch, order and persons are forgotten; its id."""
         with self._alone():
-            batch = self._trash.put(list(stamps(self.folder)))
+            batch = self._trash.put(list(stamps(self.folder)), reason)
             (self.folder / ORDER_NAME).unlink(missing_ok=True)
+            self._persons.forget()
             return batch
 
+    def swap_in(self, folder: Path, reason: str) -> str:
+        """All faces go to the trash as one batch and the faces of another folder take their place.
+
+        A face of the same name as before keeps its place in the order and its person. Interrupted in the middle, the
+        next look at the faceset finishes it.
+
+        Args:
+            folder: inside the project, on the same file system; it is removed when nothing else lies in it.
+            reason: a note for the batch.
+
+        Returns:
+            the batch's id, "" when there were no faces before.
+
+        Raises:
+            BadInputError: there is no face in the folder, or it lies outside the project.
+            OSError: a file could not be moved; all are where they were.
+        """
+        with self._alone():
+            return self._trash.swap(folder, reason)
+
     def undo(self) -> list[str]:
-        """Bring the last batch back from the trash; the names of its files now, empty when the trash is empty."""
+        """Bring the last batch back from the trash; the names of its files now, empty when there is nothing to undo.
+
+        After swap_in() the faces that lie here now go to the trash in turn and those of before come back.
+        """
         with self._alone():
             return self._trash.undo()
 
     def trashed(self) -> list[str]:
         """File names in the trash folder."""
         return self._trash.names()
+
+    def trash_batches(self) -> list[TrashBatch]:
+        """What was removed when and why, newest first, as far as it is still in the trash."""
+        return self._trash.batches()
+
+    def empty_trash(self) -> int:
+        """Delete the faces in the trash for good; how many there were."""
+        with self._alone():
+            return self._trash.empty()
 
     def restore(self, names: Iterable[str]) -> list[str]:
         """Bring single faces back, by their names in the trash; their names now."""
@@ -184,24 +278,59 @@ class Faceset:
 
     def _refresh(self) -> dict[str, Entry]:
         with self._lock:
-            if (self.folder / JOURNAL_NAME).exists() and not self._recovered():
+            if self._interrupted() and not self._recovered():
                 return dict(self._index.known())
             entries = dict(self._index.refresh())
             before = self._modified()
             self._fresh_at = before if stamps(self.folder).keys() == entries.keys() else 0
             return entries
 
+    def _interrupted(self) -> bool:
+        return any((self.folder / name).exists() for name in (JOURNAL_NAME, MOVING_NAME))
+
     def _recovered(self) -> bool:
-        """Put an interrupted renaming in order; False while the renaming still runs elsewhere."""
+        """Put an interrupted change in order; False while it still runs elsewhere."""
         try:
             with self._alone():
-                names = recover(self.folder)
-                if names:
-                    self.set_order(names, self.order_by)
-                forget(self.folder)
                 return True
-        except BadInputError:
+        except (BadInputError, OSError):
             return False
+
+    def _settle(self) -> None:
+        """Finish or take back what was interrupted."""
+        names = recover(self.folder)
+        self._persons.settle(bool(names))
+        if names:
+            self._keep_order(names)
+        forget(self.folder)
+        resume(self.folder)
+
+    def _rename(self, names: Mapping[str, str]) -> int:
+        """Rename files; ``names`` is old -> new of all files, in their order."""
+        moved = sum(old != new for old, new in names.items())
+        if moved:
+            self._persons.expect(names)
+            rename_all(self.folder, names)
+            self._index.rename(names)
+            self._persons.settle(True)
+        self._keep_order(list(names.values()))
+        forget(self.folder)
+        return moved
+
+    def _keep_order(self, names: Sequence[str]) -> None:
+        """Store the order of renamed files; an order by name follows from the names."""
+        if self.order_by == BY_NAME:
+            (self.folder / ORDER_NAME).unlink(missing_ok=True)
+        else:
+            self.set_order(names, self.order_by)
+
+    def _all_in_order(self) -> list[str]:
+        """Every face file in order; those that cannot be used come behind the others."""
+        entries = self._refresh()
+        return [
+            *self._ordered(n for n, e in entries.items() if not e.problem),
+            *(n for n in entries if entries[n].problem),
+        ]
 
     def _modified(self) -> int:
         try:
@@ -220,6 +349,8 @@ class Faceset:
                     raise BadInputError(
                         "Another program is changing these faces at the moment.", "Try again in a moment."
                     ) from error
+                if self._interrupted():
+                    self._settle()
             self._held += 1
             try:
                 yield
@@ -231,7 +362,7 @@ class Faceset:
         if entry.face is None:
             return False
         try:
-            header = read_header(path.read_bytes())
+            header = read_header(read_file(path))
             factor = header.width / max(entry.size[0], 1)
             if abs(entry.size[1] * factor - header.height) > 1:
                 return False

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from backend.core.errors import DiskFullError
+from backend.storage.frames_before import FOLDER as FRAMES_BEFORE
 from backend.storage.image import encode_image, list_images
 
 ImageFormat = Literal["png", "jpg"]
@@ -88,12 +89,15 @@ def gathering(frames_dir: Path, image_format: ImageFormat, jpeg_quality: int) ->
 def replace_frames(frames_dir: Path, gathered: Path) -> int:
     """Put the gathered images in the place of the old ones; subfolders (aligned faces, merged frames) stay.
 
-    The old images wait beside the folder until the new ones are in. Returns how many old images there were.
+    The old images, and what is kept of them from before they were denoised, wait beside the folder until the new ones
+    are in. Returns how many old images there were.
     """
     frames_dir.mkdir(parents=True, exist_ok=True)
     before = frames_dir.parent / f".{frames_dir.name}.before"
     shutil.rmtree(before, ignore_errors=True)
     before.mkdir()
+    if (frames_dir / FRAMES_BEFORE).is_dir():
+        (frames_dir / FRAMES_BEFORE).rename(before / FRAMES_BEFORE)
     old = list_images(frames_dir)
     for path in old:
         path.rename(before / path.name)

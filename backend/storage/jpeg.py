@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from backend.core.errors import BadInputError, DamagedFileError
 
@@ -14,7 +15,8 @@ APP15 = 0xEF
 MAX_PAYLOAD = 65533
 """Bytes one segment can hold."""
 
-MAX_JPEG_BYTES = 256 << 20
+MAX_JPEG_BYTES = 64 << 20
+"""No aligned face comes near this, not even a whole frame."""
 
 _MAX_SEGMENTS = 20_000
 
@@ -50,6 +52,18 @@ class Header:
     scan_start: int
 
 
+def read_file(path: Path) -> bytes:
+    """The bytes of a JPEG file.
+
+    Raises:
+        DamagedFileError: it is far too large for one and was not read.
+        OSError: it cannot be read.
+    """
+    if path.stat().st_size > MAX_JPEG_BYTES:
+        raise DamagedFileError("It is far too large for a face.", "Make it again or remove it.")
+    return path.read_bytes()
+
+
 def read_header(data: bytes) -> Header:
     """Walk the segments up to the picture data.
 
@@ -58,7 +72,7 @@ def read_header(data: bytes) -> Header:
     Raises:
         DamagedFileError: no JPEG, or it ends or derails before the picture data.
     """
-    if not data.startswith(b"\xff\xd8") or len(data) > MAX_JPEG_BYTES:
+    if not data.startswith(b"\xff\xd8"):
         raise DamagedFileError("It is no JPEG file.", "Make it again or remove it.")
     segments: list[Segment] = []
     width = height = -1

@@ -1,126 +1,17 @@
-"""The machine that reads pickle opcodes, see Python's pickletools for their meaning. Used by safe_pickle alone."""
+"""What every opcode of a pickle does, see Python's pickletools for their meaning. Used by safe_pickle."""
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any
 
-import numpy as np
+from backend.storage.pickle_machine import Machine, PickleRefusedError, check_key
 
 MAX_INT_BYTES = 32
 MAX_INT_DIGITS = 80
-MAX_STEPS = 40_000_000
-
-_SAFE_KEY = 1 << 60
-
-
-class PickleRefusedError(Exception):
-    """The pickle holds something that is not read; the text says what."""
-
-
-class Machine:
-    """Stack, marks and memo of one reading.
-
-    Args:
-        data: the pickle.
-        allow: (module, name) -> stand-in that is called in its place.
-        set_state: gives a built object the state that follows it.
-    """
-
-    def __init__(
-        self,
-        data: bytes,
-        allow: Mapping[tuple[str, str], Callable[..., Any]],
-        set_state: Callable[[object, object], None],
-    ) -> None:
-        self.data = data
-        self.at = 0
-        self.stack: list[Any] = []
-        self.marks: list[list[Any]] = []
-        self.memo: dict[int, Any] = {}
-        self._set_state = set_state
-        self._bytes_left = 4 * len(data) + 4096
-        self._allow = allow
-        self._callable = frozenset(id(stand_in) for stand_in in allow.values())
-
-    def run(self, opcodes: Mapping[int, Callable[[Machine], object]]) -> Any:
-        """Execute until STOP and return what lies on the stack."""
-        data = self.data
-        for _ in range(MAX_STEPS):
-            code = data[self.at]
-            self.at += 1
-            if code == _STOP:
-                return self.stack.pop()
-            step = opcodes.get(code)
-            if step is None:
-                raise PickleRefusedError(f"the unknown instruction {code:#04x}")
-            step(self)
-        raise PickleRefusedError("too many values")
-
-    def take(self, count: int) -> bytes:
-        """The next bytes. IndexError when they are not there."""
-        end = self.at + count
-        if end > len(self.data):
-            raise IndexError("cut off")
-        taken = self.data[self.at : end]
-        self.at = end
-        return taken
-
-    def take_line(self, limit: int) -> bytes:
-        """The next bytes up to a line end, without it. ValueError when it is further away than the limit."""
-        end = self.data.index(b"\n", self.at, self.at + limit)
-        line = self.data[self.at : end]
-        self.at = end + 1
-        return line
-
-    def pop_mark(self) -> list[Any]:
-        """Everything since the last mark, taken from the stack."""
-        items = self.stack
-        self.stack = self.marks.pop()
-        return items
-
-    def named(self, module: object, name: object) -> Any:
-        """The stand-in of a name."""
-        if not isinstance(module, str) or not isinstance(name, str):
-            raise PickleRefusedError("a name that is no text")
-        if (module, name) not in self._allow:
-            raise PickleRefusedError(f"the name {module[:60]!a}.{name[:60]!a}, which is not allowed")
-        return self._allow[module, name]
-
-    def call(self, stand_in: object, arguments: object) -> Any:
-        """Call a stand-in; nothing else can be called."""
-        if id(stand_in) not in self._callable or not isinstance(arguments, tuple):
-            raise PickleRefusedError("a call of something that is no function")
-        made = stand_in(*arguments)  # type: ignore[operator]
-        self._pay_for(made)
-        return made
-
-    def set_state(self, target: object, state: object) -> None:
-        """Give a built object the state that follows it."""
-        self._set_state(target, state)
-        self._pay_for(target)
-
-    def _pay_for(self, made: object) -> None:
-        """Refuse pickles that build the same large array again and again: all arrays are about as large as the data."""
-        if isinstance(made, np.ndarray):
-            self._bytes_left -= made.nbytes
-        elif isinstance(made, bytes):
-            self._bytes_left -= len(made)
-        if self._bytes_left < 0:
-            raise PickleRefusedError("more array data than its size allows")
-
 
 Step = Callable[[Machine], object]
-
-_STOP = ord(".")
-
-
-def _check_key(key: object) -> None:
-    """Keys that could be made to collide by the thousand would turn reading into a standstill."""
-    if type(key) not in (str, bytes) and not (type(key) is int and -_SAFE_KEY < key < _SAFE_KEY):
-        raise PickleRefusedError("a key that is neither text nor a small number")
 
 
 def _constant(value: object) -> Step:
@@ -161,11 +52,6 @@ def _skip(count: int) -> Step:
     return lambda m: m.take(count)
 
 
-def _mark(m: Machine) -> None:
-    m.marks.append(m.stack)
-    m.stack = []
-
-
 def _pop(m: Machine) -> None:
     if m.stack:
         m.stack.pop()
@@ -191,34 +77,28 @@ def _text_line(m: Machine) -> None:
 
 
 def _new(kind: type) -> Step:
-    return lambda m: m.stack.append(kind())
+    return lambda m: m.container(kind)
 
 
 def _append(m: Machine) -> None:
     value = m.stack.pop()
-    _list_of(m).append(value)
+    m.extend([value])
 
 
 def _appends(m: Machine) -> None:
     items = m.pop_mark()
-    _list_of(m).extend(items)
-
-
-def _list_of(m: Machine) -> list[Any]:
-    target = m.stack[-1]
-    if type(target) is not list:
-        raise PickleRefusedError("a list that is none")
-    return target
+    m.extend(items)
 
 
 def _list_of_mark(m: Machine) -> None:
     items = m.pop_mark()
-    m.stack.append(items)
+    m.container(list)
+    m.extend(items)
 
 
 def _tuple_of_mark(m: Machine) -> None:
     items = m.pop_mark()
-    m.stack.append(tuple(items))
+    m.tuple_of(items)
 
 
 def _tuple_of(count: int) -> Step:
@@ -226,7 +106,8 @@ def _tuple_of(count: int) -> Step:
         items = m.stack[-count:]
         if len(items) < count:
             raise IndexError("empty stack")
-        m.stack[-count:] = [tuple(items)]
+        del m.stack[-count:]
+        m.tuple_of(items)
 
     return step
 
@@ -234,26 +115,18 @@ def _tuple_of(count: int) -> Step:
 def _set_item(m: Machine) -> None:
     value = m.stack.pop()
     key = m.stack.pop()
-    _put_items(m, [key, value])
+    m.set_items([key, value])
 
 
 def _set_items(m: Machine) -> None:
-    _put_items(m, m.pop_mark())
+    items = m.pop_mark()
+    m.set_items(items)
 
 
 def _dict_of_mark(m: Machine) -> None:
     items = m.pop_mark()
-    m.stack.append({})
-    _put_items(m, items)
-
-
-def _put_items(m: Machine, items: list[Any]) -> None:
-    target = m.stack[-1]
-    if type(target) is not dict or len(items) % 2:
-        raise PickleRefusedError("a mapping that is none")
-    for key in items[::2]:
-        _check_key(key)
-    target.update(zip(items[::2], items[1::2], strict=True))
+    m.container(dict)
+    m.set_items(items)
 
 
 def _add_items(m: Machine) -> None:
@@ -262,14 +135,14 @@ def _add_items(m: Machine) -> None:
     if type(target) is not set:
         raise PickleRefusedError("a set that is none")
     for item in items:
-        _check_key(item)
+        check_key(item)
     target.update(items)
 
 
 def _frozenset_of_mark(m: Machine) -> None:
     items = m.pop_mark()
     for item in items:
-        _check_key(item)
+        check_key(item)
     m.stack.append(frozenset(items))
 
 
@@ -293,41 +166,29 @@ def _build(m: Machine) -> None:
     m.set_state(m.stack[-1], state)
 
 
-def _memoize(m: Machine) -> None:
-    m.memo[len(m.memo)] = m.stack[-1]
-
-
 def _put(form: str) -> Step:
     packed = struct.Struct(form)
-
-    def step(m: Machine) -> None:
-        m.memo[packed.unpack(m.take(packed.size))[0]] = m.stack[-1]
-
-    return step
+    return lambda m: m.remember(packed.unpack(m.take(packed.size))[0])
 
 
 def _get(form: str) -> Step:
     packed = struct.Struct(form)
-
-    def step(m: Machine) -> None:
-        m.stack.append(m.memo[packed.unpack(m.take(packed.size))[0]])
-
-    return step
+    return lambda m: m.recall(packed.unpack(m.take(packed.size))[0])
 
 
 def _put_line(m: Machine) -> None:
-    m.memo[int(m.take_line(MAX_INT_DIGITS))] = m.stack[-1]
+    m.remember(int(m.take_line(MAX_INT_DIGITS)))
 
 
 def _get_line(m: Machine) -> None:
-    m.stack.append(m.memo[int(m.take_line(MAX_INT_DIGITS))])
+    m.recall(int(m.take_line(MAX_INT_DIGITS)))
 
 
 OPCODES: Mapping[int, Step] = MappingProxyType(
     {
         0x80: _skip(1),  # PROTO
         0x95: _skip(8),  # FRAME
-        ord("("): _mark,
+        ord("("): Machine.mark,
         ord("0"): _pop,
         ord("1"): Machine.pop_mark,
         ord("2"): lambda m: m.stack.append(m.stack[-1]),
@@ -353,7 +214,7 @@ OPCODES: Mapping[int, Step] = MappingProxyType(
         0x96: _counted("<Q", bytearray),
         ord("]"): _new(list),
         ord("}"): _new(dict),
-        ord(")"): _new(tuple),
+        ord(")"): _constant(()),
         0x8F: _new(set),
         ord("a"): _append,
         ord("e"): _appends,
@@ -371,7 +232,7 @@ OPCODES: Mapping[int, Step] = MappingProxyType(
         0x93: _global_of_stack,
         ord("R"): _reduce,
         ord("b"): _build,
-        0x94: _memoize,
+        0x94: lambda m: m.remember(),
         ord("q"): _put("<B"),
         ord("r"): _put("<I"),
         ord("p"): _put_line,

@@ -7,7 +7,7 @@
       data_src.*  data_dst.*             the two videos
       data_src/  data_dst/               frames; .frames.json beside them
       data_src/aligned/  data_dst/aligned/
-      data_*/aligned_trash/  data_*/aligned_debug/
+      data_*/aligned_trash/  data_*/aligned_debug/  data_*/aligned_landmarks/  data_*/aligned_masks/
       data_dst/merged/  data_dst/merged_mask/
       model/<model name>/
       results/
@@ -30,6 +30,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from backend.core.errors import BadInputError, DamagedFileError
 from backend.core.names import NAME_RULE, is_folder_name
 from backend.storage.atomic import MIN_FREE_BYTES, move_over, read_json, replacing, require_free_disk, write_json
+from backend.storage.clip_history import set_aside
 from backend.storage.faceset import Faceset
 from backend.storage.folder_count import FolderCounts
 from backend.storage.image import is_image_name, list_images
@@ -103,6 +104,7 @@ class SideFiles:
         name: "src" or "dst".
         frames_dir: the frames; the other folders lie in it.
         aligned_dir, trash_dir, debug_dir: faces, removed faces, frames with landmarks drawn.
+        landmarks_dir, masks_dir: faces with landmarks drawn, exported masks.
         frame_table_path: see backend.storage.frame_table.
     """
 
@@ -113,6 +115,8 @@ class SideFiles:
         self.aligned_dir = self.frames_dir / "aligned"
         self.trash_dir = self.frames_dir / "aligned_trash"
         self.debug_dir = self.frames_dir / "aligned_debug"
+        self.landmarks_dir = self.frames_dir / "aligned_landmarks"
+        self.masks_dir = self.frames_dir / "aligned_masks"
         self.frame_table_path = self.frames_dir / ".frames.json"
         self._faceset = Faceset(self.aligned_dir, self.trash_dir)
 
@@ -196,7 +200,7 @@ class Project:
     def import_video(self, side: str, source: Path) -> Path:
         """Bring a clip in: a second name for the same file on the same disk, else a copy that appears complete.
 
-        A clip that was there before stays as data_<side>.previous<suffix>.
+        A clip that was there before stays, see backend.storage.clip_history.
 
         Returns:
             the new file.
@@ -215,7 +219,7 @@ class Project:
         try:
             _link_or_copy(source.resolve(), incoming)
             if old is not None:
-                move_over(old, old.with_name(f"{old.stem}.previous{old.suffix}"))
+                set_aside(old)
             move_over(incoming, target)
         finally:
             incoming.unlink(missing_ok=True)

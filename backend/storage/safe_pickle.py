@@ -9,25 +9,33 @@ What is written is protocol 4 with the module names of numpy 1, so that DeepFace
 
 from __future__ import annotations
 
+import contextlib
 import math
-import re
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from backend.core.errors import DamagedFileError
-from backend.storage.pickle_opcodes import OPCODES, Machine, PickleRefusedError
+from backend.storage import pickle_writer
+from backend.storage.pickle_machine import Data, Machine, PickleRefusedError, check_key
+from backend.storage.pickle_opcodes import OPCODES
 
 MAX_PICKLE_BYTES = 512 << 20
 MAX_ARRAY_BYTES = 64 << 20
 MAX_DEPTH = 64
 
+_SMALL = 100_000
+_TEXT_BYTES = 64
+_END, _FORGOTTEN = object(), object()
+
 Build = Callable[..., Any]
 
-_DTYPE = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248]|c8|c16)")
+DAMAGE = (ValueError, TypeError, IndexError, KeyError, OverflowError, MemoryError, struct.error)
+"""What reading a damaged pickle may raise."""
+
 _LEAVES = frozenset((type(None), bool, int, float, complex, str, bytes, bytearray, np.ndarray))
 
 
@@ -35,8 +43,10 @@ class _Dtype:
     """A numeric dtype while its byte order is not told yet."""
 
     def __init__(self, code: object, *_flags: object) -> None:
-        if not isinstance(code, str) or not _DTYPE.fullmatch(code):
-            raise PickleRefusedError(f"an array of type {code!r:.40}")
+        if not isinstance(code, str) or not pickle_writer.PLAIN_DTYPE.fullmatch(code):
+            raise PickleRefusedError(
+                f"an array of type {code[:40]!a}" if isinstance(code, str) else "an array of no type"
+            )
         self.dtype = np.dtype(code)
 
     def set_state(self, state: object) -> None:
@@ -148,15 +158,96 @@ def loads(data: bytes, allow: Mapping[tuple[str, str], Build] = FACE_NAMES, max_
     """
     if len(data) > max_bytes:
         raise _refused(f"it takes {len(data):,} bytes")
-    machine = Machine(data, allow, _set_state)
+    with _refusing():
+        result = Machine(data, allow, _set_state).run(OPCODES)
+        _check_tree(result, [2 * len(data) + _SMALL], MAX_DEPTH)
+    return result
+
+
+def load_pairs(data: Data) -> Iterator[tuple[Any, Any]]:
+    """Read a pickled dictionary of faces pair by pair, so that a long one is never in memory as a whole.
+
+    Args:
+        data: the pickle, for example a file mapped into memory.
+
+    Yields:
+        every key with its value; values as loads() gives them.
+
+    Raises:
+        DamagedFileError: as loads(); it is no dictionary; or two of its values share a part. May come after some pairs.
+    """
+    reader = _PairReader(data, FACE_NAMES, _set_state)
+    blocks = reader.blocks(OPCODES)
+    going = True
+    while going:
+        with _refusing():
+            going = next(blocks, _END) is not _END
+            reader.check_room()
+            found = reader.take_pairs()
+            for pair in found:
+                _check_tree(pair, [2 * len(data) + _SMALL], MAX_DEPTH)
+        yield from found
+        found.clear()
+    if not reader.stack or type(reader.stack[-1]) is not dict:
+        raise _refused("it is no dictionary")
+
+
+class _PairReader(Machine):
+    """Hands out what is put into the outermost dictionary, and remembers only what the next values may name again."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.memory_left = self._room = 128 << 20
+        self._pairs: list[tuple[Any, Any]] = []
+
+    def take_pairs(self) -> list[tuple[Any, Any]]:
+        """The pairs read since the last call."""
+        found, self._pairs = self._pairs, []
+        return found
+
+    def set_items(self, pairs: list[Any]) -> None:
+        """Put keys and values into the dictionary on top, or hand them out when it is the outermost."""
+        if self.marks or len(self.stack) > 1:
+            super().set_items(pairs)
+            return
+        super().set_items(pairs[:0])
+        for key, value in zip(pairs[::2], pairs[1::2], strict=True):
+            check_key(key)
+            self._pairs.append((key, value))
+        self.memory_left = self._room
+
+    def remember(self, place: int | None = None) -> None:
+        """Put what lies on top into the memo, or a stand-in for what is not named again."""
+        value = self.stack[-1]
+        if isinstance(value, list | dict | tuple | set | frozenset | np.ndarray) or _is_long(value):
+            self.stack[-1] = _FORGOTTEN
+        elif isinstance(value, str | bytes | bytearray):
+            self._room -= _TEXT_BYTES + len(value)
+        else:
+            self._room -= 8
+        super().remember(place)
+        self.stack[-1] = value
+
+    def recall(self, place: int) -> None:
+        """Put what the memo has at a place onto the stack."""
+        super().recall(place)
+        if self.stack[-1] is _FORGOTTEN:
+            raise PickleRefusedError("values that share a part")
+
+
+def _is_long(value: object) -> bool:
+    return isinstance(value, str | bytes | bytearray) and len(value) > 255
+
+
+@contextlib.contextmanager
+def _refusing() -> Iterator[None]:
+    """Whatever a hostile or damaged pickle makes go wrong is one clear error."""
     try:
-        result = machine.run(OPCODES)
-        _check_tree(result, [16 * len(data)], MAX_DEPTH)
+        yield
     except PickleRefusedError as refusal:
         raise _refused(f"it holds {refusal}") from refusal
-    except (ValueError, TypeError, IndexError, KeyError, OverflowError, MemoryError, struct.error) as error:
+    except DAMAGE as error:
         raise _refused(f"it is damaged ({type(error).__name__})") from error
-    return result
 
 
 def _refused(why: str) -> DamagedFileError:
@@ -193,94 +284,6 @@ def _check_tree(value: Any, left: list[int], depth: int) -> None:
             _check_tree(item, left, depth - 1)
 
 
-# -- writing
-
-
 def dumps(obj: Any) -> bytes:
-    """Write plain data as a pickle of protocol 4 that numpy 1 and 2 can read.
-
-    Args:
-        obj: None, bool, int, float, str, bytes, numeric ndarrays and numpy numbers in list, tuple and dict.
-
-    Raises:
-        TypeError: anything else.
-    """
-    parts = [b"\x80\x04"]
-    _emit(obj, parts, MAX_DEPTH)
-    parts.append(b".")
-    return b"".join(parts)
-
-
-def _emit(value: Any, out: list[bytes], depth: int) -> None:
-    if depth == 0:
-        raise TypeError("too deep to be pickled")
-    if isinstance(value, np.ndarray):
-        _emit_array(value, out)
-    elif isinstance(value, np.generic):
-        _emit_scalar(value, out)
-    elif isinstance(value, dict):
-        out.append(b"}(")
-        for key, item in value.items():
-            _emit(key, out, depth - 1)
-            _emit(item, out, depth - 1)
-        out.append(b"u")
-    elif isinstance(value, list | tuple):
-        out.append(b"](" if isinstance(value, list) else b"(")
-        for item in value:
-            _emit(item, out, depth - 1)
-        out.append(b"e" if isinstance(value, list) else b"t")
-    else:
-        out.append(_leaf(value))
-
-
-def _leaf(value: Any) -> bytes:
-    if value is None or isinstance(value, bool):
-        return b"N" if value is None else b"\x88" if value else b"\x89"
-    if isinstance(value, float):
-        return b"G" + struct.pack(">d", value)
-    if isinstance(value, int):
-        return _int(value)
-    if isinstance(value, str):
-        return _counted(value.encode("utf-8", "surrogatepass"), b"\x8c", b"X")
-    if isinstance(value, bytes | bytearray):
-        return _counted(bytes(value), b"C", b"B")
-    raise TypeError(f"a {type(value).__name__} is no plain data")
-
-
-def _int(value: int) -> bytes:
-    if -(1 << 31) <= value < 1 << 31:
-        return b"J" + struct.pack("<i", value)
-    return _counted(value.to_bytes((value.bit_length() >> 3) + 1, "little", signed=True), b"\x8a", b"\x8b")
-
-
-def _counted(data: bytes, short: bytes, long: bytes) -> bytes:
-    """Data behind its length, with the opcode for one or for four bytes of length."""
-    length = len(data)
-    return (short + bytes((length,)) if length < 256 else long + struct.pack("<I", length)) + data
-
-
-def _emit_array(array: np.ndarray[Any, Any], out: list[bytes]) -> None:
-    plain = np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(array.shape)
-    out.append(_global("numpy.core.multiarray", "_reconstruct") + _global("numpy", "ndarray"))
-    out.append(_leaf(0) + b"\x85" + _leaf(b"b") + b"\x87R(" + _leaf(1))
-    _emit(plain.shape, out, 2)
-    out.append(_dtype(plain.dtype) + b"\x89" + _leaf(plain.tobytes()) + b"tb")
-
-
-def _emit_scalar(value: np.generic, out: list[bytes]) -> None:
-    plain = np.asarray(value)
-    plain = plain.astype(plain.dtype.newbyteorder("<"))
-    out.append(_global("numpy.core.multiarray", "scalar") + _dtype(plain.dtype) + _leaf(plain.tobytes()) + b"\x86R")
-
-
-def _dtype(dtype: np.dtype[Any]) -> bytes:
-    code = dtype.str.lstrip("<>|=")
-    if not _DTYPE.fullmatch(code):
-        raise TypeError(f"an array of {dtype} is no plain data")
-    order = b"|" if dtype.itemsize == 1 else b"<"
-    head = _global("numpy", "dtype") + _leaf(code) + b"\x89\x88\x87R"
-    return head + b"(" + _leaf(3) + _leaf(order.decode()) + b"NNN" + _leaf(-1) + _leaf(-1) + _leaf(0) + b"tb"
-
-
-def _global(module: str, name: str) -> bytes:
-    return _leaf(module) + _leaf(name) + b"\x93"
+    """Write plain data as a pickle of protocol 4 that numpy 1 and 2 can read; see pickle_writer.dumps()."""
+    return pickle_writer.dumps(obj)

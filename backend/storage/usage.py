@@ -10,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from backend.core.errors import BadInputError
+from backend.storage.frames_before import FramesBefore
 from backend.storage.workspace import Project
 
 PAGE_CACHE = ".cache"
@@ -20,6 +21,7 @@ CLEANABLE: Mapping[str, str] = MappingProxyType(
         "merged": "Merged frames and their masks",
         "trash": "Removed faces of both sides",
         "debug": "Debug images of both sides",
+        "pictures": "Landmark pictures and exported masks",
         "cache": "Thumbnails of the page",
     }
 )
@@ -43,6 +45,7 @@ def usage(project: Project) -> list[Use]:
         ("Clips", clips),
         ("Frames of the source", _files(src.frames_dir, deep=False)),
         ("Frames of the destination", _files(dst.frames_dir, deep=False)),
+        ("Frames as they were before denoising", _all(FramesBefore(side.frames_dir).folder for side in (src, dst))),
         ("Faces of the source", _files(src.aligned_dir)),
         ("Faces of the destination", _files(dst.aligned_dir)),
         *((CLEANABLE[kind], _all(folders(project))) for kind, folders in _FOLDERS.items() if kind != "cache"),
@@ -77,12 +80,17 @@ def _debug(project: Project) -> tuple[Path, ...]:
     return project.side("src").debug_dir, project.side("dst").debug_dir
 
 
+def _pictures(project: Project) -> tuple[Path, ...]:
+    src, dst = project.side("src"), project.side("dst")
+    return src.landmarks_dir, src.masks_dir, dst.landmarks_dir, dst.masks_dir
+
+
 def _cache(project: Project) -> tuple[Path, ...]:
     return (project.jobs_dir / PAGE_CACHE,)
 
 
 _FOLDERS: Mapping[str, Callable[[Project], tuple[Path, ...]]] = MappingProxyType(
-    {"merged": _merged, "trash": _trash, "debug": _debug, "cache": _cache}
+    {"merged": _merged, "trash": _trash, "debug": _debug, "pictures": _pictures, "cache": _cache}
 )
 
 

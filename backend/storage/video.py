@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from types import MappingProxyType
+from time import monotonic
 from typing import NamedTuple
 
 import av
@@ -17,13 +17,12 @@ import numpy as np
 import numpy.typing as npt
 from av.container import InputContainer
 from av.video.frame import VideoFrame
-from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
 from backend.core.errors import BadInputError
 from backend.core.frames import VideoInfo
-
-BgrImage = npt.NDArray[np.uint8]
+from backend.storage.frame_colour import BgrImage, FrameColours, require_mappable, transfer_of
+from backend.storage.tone_map import KINDS
 
 CONTAINERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,flv,asf,ogg,mxf,nut,ivf,dv,"
@@ -31,40 +30,14 @@ CONTAINERS = (
 )
 """Containers that are opened. Playlists and pictures are not among them: a playlist could name other files."""
 
-SCALING = Interpolation.BILINEAR | Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND
-"""Conversion between YUV and BGR without the darkening of the faster default."""
-
-HD_LINES = 720
-"""Untagged clips of at least this height are BT.709, smaller ones BT.601, as players assume."""
-
-UNSPECIFIED = 2
-TRANSFER_NAMES = MappingProxyType(
-    {
-        1: "bt709",
-        4: "bt470m",
-        5: "bt470bg",
-        6: "smpte170m",
-        7: "smpte240m",
-        8: "linear",
-        9: "log100",
-        10: "log316",
-        11: "iec61966-2-4",
-        12: "bt1361e",
-        13: "iec61966-2-1",
-        14: "bt2020-10",
-        15: "bt2020-12",
-        16: "smpte2084",
-        17: "smpte428",
-        18: "arib-std-b67",
-    }
-)
-HDR_TRANSFERS = MappingProxyType({"smpte2084": "HDR10 (PQ)", "arib-std-b67": "HLG"})
-
 SAME_TIME_S = 1e-6
 """Presentation times closer than this are the same."""
 
 SEEK_MARGIN_S = 2.0
 """A range is entered this much earlier, so that frames which depend on an earlier key frame are complete."""
+
+PATIENCE_S = 0.4
+"""A frame that is only looked at is not waited for longer than this after the first one that was decoded."""
 
 UNREADABLE_IN_A_ROW = 20
 """After so many failures to read on, the rest of a file is given up."""
@@ -97,7 +70,8 @@ def probe(path: Path) -> VideoInfo:
     """What the file holds. One frame is decoded, so a file that probes well can be read.
 
     Errors:
-        BadInputError: absent, empty, cut off, not a video, or a video that cannot be decoded here.
+        BadInputError: absent, empty, cut off, not a video, a video that cannot be decoded here, or high dynamic range
+            of a kind that cannot be mapped.
     """
     with open_clip(path) as container:
         stream = video_stream(container, path)
@@ -108,11 +82,11 @@ def probe(path: Path) -> VideoInfo:
                 f"No frame of {path.name} could be decoded (codec {stream.codec_context.name}).",
                 "The file is damaged; make or download it again.",
             )
+        require_mappable(path.name, first, stream)
         rotation = -first.rotation % 360
         width, height = (first.width, first.height) if rotation % 180 == 0 else (first.height, first.width)
         aspect = Fraction(stream.sample_aspect_ratio or 1)
         audio = next(iter(container.streams.audio), None)
-        transfer = first.color_trc if first.color_trc not in (0, UNSPECIFIED) else stream.codec_context.color_trc
         return VideoInfo(
             path=path,
             width=width,
@@ -124,25 +98,20 @@ def probe(path: Path) -> VideoInfo:
             rotation_deg=rotation,
             has_audio=audio is not None,
             audio_duration_s=_duration_s(container, audio) if audio is not None else 0.0,
-            color_transfer="" if transfer in (0, UNSPECIFIED) else TRANSFER_NAMES.get(transfer, f"transfer {transfer}"),
+            color_transfer=transfer_of(first, stream),
             codec=stream.codec_context.name,
         )
 
 
-def refuse_hdr(info: VideoInfo) -> None:
-    """BadInputError for high dynamic range: its brightness would be misread as ordinary video."""
-    kind = HDR_TRANSFERS.get(info.color_transfer)
-    if kind:
-        raise BadInputError(
-            f"{info.path.name} is high dynamic range video, {kind}; its tones cannot be mapped yet.",
-            "Convert it to ordinary (SDR, BT.709) video first.",
-        )
+def hdr_kind(info: VideoInfo) -> str:
+    """What kind of high dynamic range a clip is, "" for ordinary video. Its frames are delivered tone-mapped."""
+    return KINDS.get(info.color_transfer, "")
 
 
 def decode(
     path: Path, start_s: float = 0.0, end_s: float = 0.0, report: DecodeReport | None = None
 ) -> Iterator[DecodedFrame]:
-    """Frames of the clip with start_s <= time < end_s in presentation order, rotated as displayed.
+    """Frames of the clip with start_s <= time < end_s in presentation order, rotated as displayed; HDR tone-mapped.
 
     Args:
         path: the clip.
@@ -153,7 +122,7 @@ def decode(
         BadInputError: as probe.
     """
     report = report or DecodeReport()
-    converter = VideoReformatter()
+    colours = FrameColours()
     last_s, length_s = 0.0, 0.04
     for index, time_s, frame in _timed_frames(path, start_s, report):
         if end_s and time_s >= end_s - SAME_TIME_S:
@@ -166,7 +135,7 @@ def decode(
             length_s = time_s - last_s
         last_s = time_s
         report.end_s = time_s + length_s
-        yield DecodedFrame(index, time_s, _to_bgr(frame, converter))
+        yield DecodedFrame(index, time_s, colours.to_bgr(frame))
 
 
 def frame_times(path: Path) -> npt.NDArray[np.float64]:
@@ -198,10 +167,33 @@ def thumbnail(path: Path, time_s: float = 0.0, longest_px: int = 320) -> BgrImag
     for _, at_s, frame in _timed_frames(path, time_s, DecodeReport()):
         if at_s < time_s - SAME_TIME_S:
             continue
-        scale = min(1.0, longest_px / max(frame.width, frame.height))
-        size = (max(2, round(frame.width * scale)), max(2, round(frame.height * scale)))
-        return _to_bgr(frame, VideoReformatter(), size)
+        return FrameColours().to_bgr(frame, _small(frame, longest_px))
     raise BadInputError(f"{path.name} has no frame at {time_s:.2f} s.", "Choose an earlier time.")
+
+
+def frame_near(path: Path, time_s: float, longest_px: int = 320) -> tuple[float, BgrImage]:
+    """A frame shown at about a time as a small picture, quickly even in a long clip: it may be an earlier one.
+
+    Returns:
+        seconds since the first frame of the clip, (h, w, 3) uint8 BGR.
+
+    Errors:
+        BadInputError: as probe, or nothing can be decoded there.
+    """
+    with open_clip(path) as container:
+        stream = video_stream(container, path)
+        origin = _seek(container, stream, time_s) or Fraction(0)
+        best: tuple[float, VideoFrame] | None = None
+        began = monotonic()
+        for frame in _raw_frames(container, stream, DecodeReport()):
+            at_s = float(frame.pts * frame.time_base - origin) if frame.pts is not None and frame.time_base else 0.0
+            if best is None or at_s <= time_s + SAME_TIME_S:
+                best = at_s, frame
+            if at_s >= time_s - SAME_TIME_S or monotonic() - began > PATIENCE_S:
+                break
+    if best is None:
+        raise BadInputError(f"No frame of {path.name} could be decoded at {time_s:.2f} s.", "Choose another time.")
+    return best[0], FrameColours().to_bgr(best[1], _small(best[1], longest_px))
 
 
 def open_clip(path: Path) -> InputContainer:
@@ -233,6 +225,11 @@ def video_stream(container: InputContainer, path: Path) -> VideoStream:
             stream.thread_type = "AUTO"
             return stream
     raise BadInputError(f"{path.name} has no video stream.", "Choose a file with moving pictures.")
+
+
+def _small(frame: VideoFrame, longest_px: int) -> tuple[int, int]:
+    scale = min(1.0, longest_px / max(frame.width, frame.height))
+    return max(2, round(frame.width * scale)), max(2, round(frame.height * scale))
 
 
 def _starts_like_mp4(path: Path) -> bool:
@@ -349,13 +346,3 @@ def _counted(frames: Iterator[VideoFrame], rate: Fraction, evenly: bool) -> Iter
             time = last + 1 / rate
         last = max(time, Fraction(0))
         yield index, float(last), frame
-
-
-def _to_bgr(frame: VideoFrame, converter: VideoReformatter, size: tuple[int, int] | None = None) -> BgrImage:
-    """(h, w, 3) uint8 BGR, contiguous, rotated as displayed; size (w, h) is before the rotation."""
-    untagged = frame.colorspace in (0, UNSPECIFIED) and frame.format.name.startswith(("yuv", "nv", "p0"))
-    source = Colorspace.ITU709 if untagged and frame.height >= HD_LINES else None
-    width, height = size or (frame.width, frame.height)
-    converted = converter.reformat(frame, width, height, "bgr24", src_colorspace=source, interpolation=SCALING)
-    picture = np.asarray(converted.to_ndarray(), dtype=np.uint8)
-    return np.ascontiguousarray(np.rot90(picture, (frame.rotation // 90) % 4))

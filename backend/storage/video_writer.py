@@ -22,7 +22,8 @@ from av.video.stream import VideoStream
 from backend.core.errors import BadInputError, DamagedFileError
 from backend.core.frames import VideoInfo
 from backend.storage.audio import AAC_FRAME, AudioFeed, AudioRange, Samples, SamplesFeed
-from backend.storage.video import SCALING, frame_times, open_clip, probe, video_stream
+from backend.storage.frame_colour import SCALING
+from backend.storage.video import frame_times, open_clip, probe, video_stream
 
 AUDIO_SLACK_S = 0.025
 """How far a container's own statement of the sound's length may be off, beside two AAC frames."""
@@ -80,6 +81,7 @@ class Picture:
         width, height: of the frames given; an odd side is padded by one repeated line or column.
         pixel_aspect: width of a pixel divided by its height.
         crf, speed: x264's rate factor (0..51, lower is better) and preset.
+        bitrate: mean bits per second instead of a rate factor; 0 leaves it to the rate factor.
     """
 
     width: int
@@ -87,6 +89,7 @@ class Picture:
     pixel_aspect: Fraction = Fraction(1)
     crf: int = 17
     speed: str = "medium"
+    bitrate: int = 0
 
     @property
     def padding(self) -> tuple[int, int]:
@@ -224,13 +227,17 @@ class VideoWriter:
         )
 
     def _add_stream(self) -> VideoStream:
-        options = {"crf": str(self.picture.crf), "preset": self.picture.speed}
+        options = {"preset": self.picture.speed}
+        if not self.picture.bitrate:
+            options["crf"] = str(self.picture.crf)
         if not self.clock.constant:
             options["bf"] = "0"  # mp4 stores lengths in decoding order: only without B-frames they are the frames' own
         stream = self._container.add_stream("libx264", rate=self.clock.rate.limit_denominator(100_000), options=options)
         right, below = self.picture.padding
         stream.width, stream.height = self.picture.width + right, self.picture.height + below
         stream.pix_fmt = "yuv420p"
+        if self.picture.bitrate:
+            stream.bit_rate = self.picture.bitrate
         stream.time_base = self.clock.time_base
         context = stream.codec_context
         context.time_base = self.clock.time_base

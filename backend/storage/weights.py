@@ -1,4 +1,4 @@
-"""Weights of detectors and landmarkers: what exists, what is present, how to get the rest. Imports no torch."""
+"""Weights of the networks around faces: what exists, what is present, how to get the rest. Imports no torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Literal
 from backend.core.errors import BadInputError, DamagedFileError, WeightsMissingError
 from backend.storage.atomic import replacing
 
-Kind = Literal["detector", "landmarker"]
+Kind = Literal["detector", "landmarker", "recogniser"]
 
 _TIMEOUT_S = 10.0
 _BLOCK = 1 << 18
@@ -38,7 +38,7 @@ class WeightFile:
 
 @dataclass(frozen=True)
 class Entry:
-    """A detector or landmarker.
+    """A detector, landmarker or recogniser.
 
     Attributes:
         note: what it is and how good, one sentence.
@@ -73,7 +73,7 @@ class Choice:
 _FAN_SITE = "https://www.adrianbulat.com/downloads/python-fan/"
 _BLAZE_SITE = "https://raw.githubusercontent.com/hollance/BlazeFace-PyTorch/master/"
 _MESH_SITE = "https://raw.githubusercontent.com/iperov/DeepFaceLive/master/modelhub/onnx/FaceMesh/"
-_YUNET_SITE = "https://github.com/opencv/opencv_zoo/raw/main/models/face_detection_yunet/"
+_ZOO_SITE = "https://github.com/opencv/opencv_zoo/raw/main/models/"
 
 CATALOG: Mapping[str, Entry] = MappingProxyType(
     {
@@ -109,7 +109,19 @@ CATALOG: Mapping[str, Entry] = MappingProxyType(
         "yunet": Entry(
             "detector",
             "YuNet is quick and gives five points; it runs on the CPU.",
-            files=(WeightFile("face_detection_yunet_2023mar.onnx", _YUNET_SITE + "face_detection_yunet_2023mar.onnx"),),
+            files=(
+                WeightFile(
+                    "face_detection_yunet_2023mar.onnx",
+                    _ZOO_SITE + "face_detection_yunet/face_detection_yunet_2023mar.onnx",
+                    "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
+                ),
+            ),
+        ),
+        "retinaface": Entry(
+            "detector",
+            "RetinaFace with a small network is quick on a GPU and finds small faces.",
+            files=(WeightFile("retinaface_mobilenet0.25.pth", _FAN_SITE + "retinaface_mobilenet0.25.pth"),),
+            packages=("face_alignment", "torchvision"),
         ),
         "fan2d": Entry(
             "landmarker",
@@ -138,12 +150,23 @@ CATALOG: Mapping[str, Entry] = MappingProxyType(
             "landmarker",
             "A generic face posed by five points: aligns well near the front, blind to expression; needs no download.",
         ),
+        "sface": Entry(
+            "recogniser",
+            "SFace tells people apart by their faces; it runs on the CPU.",
+            files=(
+                WeightFile(
+                    "face_recognition_sface_2021dec.onnx",
+                    _ZOO_SITE + "face_recognition_sface/face_recognition_sface_2021dec.onnx",
+                    "0ba9fbfa01b5270c96627c4ef784da859931e02f04419c829e83484087c34e79",
+                ),
+            ),
+        ),
     }
 )
 """Name -> entry, best first within each kind."""
 
 AUTO_ORDER: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {"detector": ("s3fd", "mtcnn"), "landmarker": ("fan2d", "facemesh", "points5")}
+    {"detector": ("s3fd", "mtcnn"), "landmarker": ("fan2d", "facemesh", "points5"), "recogniser": ("sface",)}
 )
 
 
@@ -153,7 +176,7 @@ def default_folder(workspace_root: Path) -> Path:
 
 
 def catalog(weights_dir: Path) -> tuple[Choice, ...]:
-    """Every detector and landmarker with whether it is present. Looks at file names only."""
+    """Every detector, landmarker and recogniser with whether it is present. Looks at file names only."""
     return tuple(_choice(name, entry, weights_dir) for name, entry in CATALOG.items())
 
 
@@ -161,7 +184,7 @@ def pick_auto(kind: Kind, weights_dir: Path, order: Sequence[str] = ()) -> tuple
     """What "auto" means now.
 
     Args:
-        kind: "detector" or "landmarker".
+        kind: "detector", "landmarker" or "recogniser".
         weights_dir: folder of downloaded weights.
         order: names, best first; AUTO_ORDER when empty.
 
@@ -184,7 +207,7 @@ def pick_auto(kind: Kind, weights_dir: Path, order: Sequence[str] = ()) -> tuple
 
 
 def obtain(name: str, weights_dir: Path) -> tuple[Path, ...]:
-    """Paths of all weight files of a detector or landmarker, downloaded when missing.
+    """Paths of all weight files of an entry, downloaded when missing.
 
     Args:
         name: key of CATALOG.
@@ -196,7 +219,9 @@ def obtain(name: str, weights_dir: Path) -> tuple[Path, ...]:
         DamagedFileError: a file has a wrong checksum.
     """
     if name not in CATALOG:
-        raise BadInputError(f"There is no detector or landmarker '{name}'.", f"There are {', '.join(CATALOG)}.")
+        raise BadInputError(
+            f"There is no detector, landmarker or recogniser '{name}'.", f"There are {', '.join(CATALOG)}."
+        )
     entry = CATALOG[name]
     missing = _missing_packages(entry)
     if missing:

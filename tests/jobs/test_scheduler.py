@@ -112,6 +112,7 @@ def test_other_projects_and_other_sides_do_not_wait() -> None:
     assert must_wait(job(2, "sort").request, earlier)
     assert must_wait(job(2, "train").request, earlier)
     assert not must_wait(job(2, "sort", side="dst").request, earlier)
+    assert must_wait(job(2, "sort", side="dst", by="match-poses").request, earlier)
     assert not must_wait(job(2, "sort", project="other").request, earlier)
     assert must_wait(job(2, "sort").request, job(1, "train").request)
 

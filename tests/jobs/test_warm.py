@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from backend.core.settings import MergeSettings
-from backend.jobs import warm_child
-from backend.jobs.warm import WarmError, WarmPreview
+from backend.jobs import face_child, warm_child, warm_serve
+from backend.jobs.warm import WarmError, WarmFaceFixer, WarmPreview
 from backend.pipeline import merge
 from backend.storage.model_folder import ModelFolder, ModelInfo
 from backend.storage.workspace import Project, Workspace
 from tests.pipeline.test_merge import FRAMES, RedModel
 from tests.pipeline.test_merge import project as drawn_project
+from tests.ui_tabs.fix_project import make_fix_project
 
 drawn = drawn_project
 
@@ -116,7 +117,7 @@ def test_a_bad_question_gets_an_answer(drawn: Project, monkeypatch: pytest.Monke
 def test_the_child_ends_with_its_input_or_after_silence(drawn: Project) -> None:
     server = warm_child.PreviewServer(Workspace(drawn.path.parent))
     answers = io.StringIO()
-    warm_child.serve(server, io.StringIO("{}\n"), answers)
+    warm_serve.serve(server, io.StringIO("{}\n"), answers)
     assert json.loads(answers.getvalue())["ok"] is False
 
     class Silent(io.StringIO):
@@ -125,5 +126,45 @@ def test_the_child_ends_with_its_input_or_after_silence(drawn: Project) -> None:
             yield from ()
 
     begun = time.monotonic()
-    warm_child.serve(server, Silent(), io.StringIO(), idle_s=0.2)
+    warm_serve.serve(server, Silent(), io.StringIO(), idle_s=0.2)
     assert time.monotonic() - begun < 5
+
+
+BOX = {"do": "place", "frame": "00003.png", "box": [60, 60, 180, 200]}
+
+
+def test_the_children_share_one_way_of_talking(workspace: Workspace) -> None:
+    project = make_fix_project(workspace.root)
+    fixer = WarmFaceFixer(workspace)
+    try:
+        made = fixer.fix(project, "dst", BOX, 120)
+        assert made.names == ("00003_0.jpg",)
+        assert (project.side("dst").aligned_dir / "00003_0.jpg").exists()
+        with pytest.raises(WarmError, match="no dst frame"):
+            fixer.fix(project, "dst", {**BOX, "frame": "00009.png"}, 120)
+        begun = time.monotonic()
+        fixer.fix(project, "dst", BOX, 120)
+        assert time.monotonic() - begun < 5
+    finally:
+        fixer.close()
+
+
+def test_a_landmarker_is_loaded_ahead_once(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[str] = []
+    monkeypatch.setattr(face_child.Landmarkers, "_load", lambda self, name, device: loaded.append(name))
+    server = face_child.FaceServer(workspace)
+    for name in ("none", "facemesh", "facemesh"):
+        assert server.answer(json.dumps({"id": 1, "load": name, "device": "cpu"}))["ok"] is True
+    assert loaded == ["facemesh"]
+
+
+def test_a_bad_correction_gets_an_answer(workspace: Workspace) -> None:
+    make_fix_project(workspace.root)
+    server = face_child.FaceServer(workspace)
+    asked = {"id": 4, "project": "film", "side": "dst"}
+    wrong = server.answer(json.dumps({**asked, "fix": {**BOX, "box": [0, 0, "x", 1]}}))
+    assert (wrong["id"], wrong["ok"]) == (4, False)
+    assert "box" in wrong["error"]
+    missing = server.answer(json.dumps({**asked, "fix": {**BOX, "refine": "fan2d"}}))
+    assert missing["ok"] is False
+    assert "fan2d" in missing["error"].lower()

@@ -8,10 +8,23 @@ import pytest
 
 from backend.core.errors import BadInputError, DamagedFileError
 from backend.core.faces import Detection, FaceType
+from backend.core.settings import ExtractFacesSettings
+from backend.models.detection import build as build_module
 from backend.models.detection import yunet as yunet_module
-from backend.models.detection.build import DETECTORS, LANDMARKERS, DetectorOptions, build_detector, build_landmarker
+from backend.models.detection.build import (
+    DETECTORS,
+    LANDMARKERS,
+    RECOGNISERS,
+    WITH_HEATMAPS,
+    DetectorOptions,
+    LandmarkerOptions,
+    build_detector,
+    build_landmarker,
+    build_recogniser,
+)
 from backend.models.detection.find import find_faces, turn_back
 from backend.models.detection.points5 import landmarks_from_points
+from backend.models.detection.second_pass import SecondPass
 from backend.ops.align import face_matrix, transform_points
 from backend.ops.pose import LANDMARKS_3D
 from backend.storage.weights import CATALOG, obtain
@@ -36,10 +49,11 @@ def overlap(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def test_every_name_of_the_catalogue_can_be_built() -> None:
-    kinds = {
-        kind: {name for name, entry in CATALOG.items() if entry.kind == kind} for kind in ("detector", "landmarker")
-    }
-    assert kinds == {"detector": set(DETECTORS), "landmarker": set(LANDMARKERS)}
+    kinds: dict[str, set[str]] = {}
+    for name, entry in CATALOG.items():
+        kinds.setdefault(entry.kind, set()).add(name)
+    assert kinds == {"detector": set(DETECTORS), "landmarker": set(LANDMARKERS), "recogniser": set(RECOGNISERS)}
+    assert set(WITH_HEATMAPS) < set(LANDMARKERS)
 
 
 def test_mtcnn_finds_the_portrait(mtcnn) -> None:
@@ -157,6 +171,42 @@ def test_a_face_in_a_turned_picture(mtcnn, quarter: int) -> None:
     assert inside.mean() > 0.9
 
 
+class Upright:
+    """Finds a sure face in the frame whose left-top corner is white, and places one point there."""
+
+    name = "upright"
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[int, int]] = []
+
+    def detect(self, frame):
+        self.seen.append(frame.shape[:2])
+        return [Detection(np.array([0, 0, 9, 9], np.float32), 1.0)] if frame[0, 0, 0] else []
+
+    def landmarks(self, frame, detection):
+        return np.zeros((68, 2), np.float32)
+
+
+@pytest.mark.parametrize(("rotations", "tried"), [("0", 1), ("0,180", 2), ("0,90,270", 3), ("0,90,270,180", 4)])
+def test_only_the_wanted_rotations_are_tried(rotations: str, tried: int) -> None:
+    settings = ExtractFacesSettings(rotations=rotations)
+    assert ",".join(str(degrees) for degrees in settings.rotation_degrees) == rotations
+    finder = Upright()
+    assert find_faces(np.zeros((20, 30, 3), np.uint8), finder, finder, 0, settings.rotation_degrees) == []
+    assert len(finder.seen) == tried
+
+
+@pytest.mark.parametrize(("degrees", "corner_xy"), [(0, (0, 0)), (90, (0, 19)), (180, (29, 19)), (270, (29, 0))])
+def test_rotations_are_clockwise(degrees: int, corner_xy: tuple[int, int]) -> None:
+    frame = np.zeros((20, 30, 3), np.uint8)
+    frame[corner_xy[1], corner_xy[0]] = 255
+    finder = Upright()
+    ((_, landmarks),) = find_faces(frame, finder, finder, 0, (degrees,))
+    np.testing.assert_array_equal(landmarks[0], corner_xy)
+    with pytest.raises(ValueError, match="45 degrees"):
+        find_faces(frame, finder, finder, 0, (45,))
+
+
 def test_find_faces_keeps_the_largest(mtcnn) -> None:
     image = shifted(portrait(), 600, 0, (1112, 520))
     half = smaller(portrait(), 0.55)
@@ -187,10 +237,24 @@ def test_yunet_reads_its_rows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     assert found.score == pytest.approx(0.9)
 
 
-@pytest.mark.parametrize("name", ["yunet", "facemesh", "s3fd", "fan2d"])
+@pytest.mark.parametrize("name", ["yunet", "facemesh", "s3fd", "fan2d", "sface"])
 def test_a_file_that_is_no_network_is_refused(name: str, tmp_path: Path) -> None:
     file = tmp_path / "weights"
     file.write_bytes(b"no network at all")
-    build = build_detector if name in DETECTORS else build_landmarker
+    builders = ((DETECTORS, build_detector), (LANDMARKERS, build_landmarker), (RECOGNISERS, build_recogniser))
+    (build,) = (build for names, build in builders if name in names)
     with pytest.raises(DamagedFileError, match="cannot be used"):
         build(name, (file,))
+
+
+def test_a_second_pass_is_for_landmarkers_with_heatmaps() -> None:
+    options = LandmarkerOptions(second_pass=True)
+    assert type(build_landmarker("points5", (), options)).__name__ == "Points5"
+
+
+def test_a_second_pass_needs_a_detector(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build_module, "LANDMARKERS", {"fan2d": lambda files, options: Upright()})
+    options = LandmarkerOptions(second_pass=True)
+    assert isinstance(build_landmarker("fan2d", (), options, detector=Upright()), SecondPass)
+    with pytest.raises(ValueError, match="detector"):
+        build_landmarker("fan2d", (), options)

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from backend.core.faces import Detection
-from backend.models.detection.build import DetectorOptions, build_detector, build_landmarker
-from backend.models.detection.fan import heatmap_points
+from backend.models.detection.build import DetectorOptions, LandmarkerOptions, build_detector, build_landmarker
+from backend.models.detection.fan import heatmap_points, sharp_points
 from backend.models.detection.s3fd import _decoded
 from backend.storage.weights import obtain
 from tests.models.detection_tools import EYES, PORTRAIT_BOX, portrait, random_weights
@@ -85,7 +85,7 @@ def test_fan_agrees_with_face_alignment(name: str, file: str, tmp_path: Path) ->
     (tmp_path / "checkpoints").mkdir()
     path = tmp_path / "checkpoints" / file
     random_weights(FAN(4), path)
-    found = build_landmarker(name, (path,)).landmarks(portrait(), PORTRAIT)
+    found = build_landmarker(name, (path,), LandmarkerOptions(subpixel=False)).landmarks(portrait(), PORTRAIT)
     kind = face_alignment.LandmarksType.TWO_D if name == "fan2d" else face_alignment.LandmarksType.TWO_HALF_D
     hub = torch.hub.get_dir()
     try:
@@ -99,6 +99,8 @@ def test_fan_agrees_with_face_alignment(name: str, file: str, tmp_path: Path) ->
     (expected,) = theirs.get_landmarks_from_image(image, detected_faces=[[*PORTRAIT_BOX, 0.9]])
     assert found.shape == (68, 2)
     assert np.median(np.linalg.norm(found - expected, axis=1)) < 1.5
+    sharp = build_landmarker(name, (path,)).landmarks(portrait(), PORTRAIT)
+    assert 0 < np.linalg.norm(sharp - found, axis=1).max() < 4
 
 
 def test_heatmap_peaks() -> None:
@@ -111,3 +113,33 @@ def test_heatmap_peaks() -> None:
     np.testing.assert_allclose(points[0], (30.75, 20.25))
     np.testing.assert_allclose(points[1], (63.5, 0.5))
     np.testing.assert_allclose(points[2], (30.5, 20.5))
+
+
+def spots(centres: np.ndarray, noise: float, rng: np.random.Generator, height: float = 0.8) -> np.ndarray:
+    """(68, 64, 64) heatmaps as FAN learned them: Gaussians about centres, counted from the edge, with noise."""
+    y, x = np.mgrid[:64, :64] + 0.5
+    squares = (x - centres[:, 0, None, None]) ** 2 + (y - centres[:, 1, None, None]) ** 2
+    maps = height * (np.exp(-squares / (2 * 1.75**2)) + rng.normal(0, noise, (len(centres), 64, 64)))
+    return maps.astype(np.float32)
+
+
+def test_sharp_points_find_the_centre_between_pixels(rng: np.random.Generator) -> None:
+    centres = rng.uniform(5, 59, (68, 2))
+    clean = np.linalg.norm(sharp_points(spots(centres, 0.0, rng)) - centres, axis=1)
+    assert clean.max() < 0.01
+    maps = spots(centres, 0.025, rng)
+    sharp, quarter = (
+        np.linalg.norm(decode(maps) - centres, axis=1).mean() for decode in (sharp_points, heatmap_points)
+    )
+    assert sharp < quarter / 4
+    assert quarter > 0.15
+
+
+def test_sharp_points_at_the_rim_and_on_empty_maps(rng: np.random.Generator) -> None:
+    maps = np.zeros((68, 64, 64), np.float32)
+    maps[1:] = rng.normal(0, 1, (67, 64, 64))
+    maps[2, 0, 63] = 50.0
+    points = sharp_points(maps)
+    assert np.isfinite(points).all()
+    np.testing.assert_allclose(points[2], (63.5, 0.5))
+    assert np.abs(points - heatmap_points(maps)).max() <= 1.25

@@ -1,12 +1,10 @@
 from __future__ import annotations
 
-import time
-
 import cv2
 import numpy as np
 import pytest
 
-from backend.ops.quality import face_histogram, histogram_chain, sharpness, ssim
+from backend.ops.quality import sharpness, ssim
 
 
 def test_sharpness_falls_with_blur(rng):
@@ -54,50 +52,3 @@ def test_ssim_refuses_what_cannot_be_compared():
         ssim(image[:8], image[:8])
     with pytest.raises(ValueError):
         ssim(image, image, np.zeros((32, 32)))
-
-
-def test_face_histogram_counts_per_channel():
-    image = np.zeros((4, 5, 3), np.uint8)
-    image[..., 1] = 7
-    hist = face_histogram(image)
-    assert hist.shape == (3, 256)
-    assert hist[0, 0] == hist[1, 7] == hist[2, 0] == 20
-
-
-def _faces(rng: np.random.Generator, count: int, groups: int) -> np.ndarray:
-    base = rng.random((groups, 3, 256))
-    return np.stack([0.7 * base[index % groups] + 0.3 * rng.random((3, 256)) for index in range(count)])
-
-
-@pytest.mark.parametrize("groups", [1, 20])
-def test_histogram_chain_is_greedy(rng, groups):
-    hists = _faces(rng, 200, groups).astype(np.float32)
-    chain, left = [0], set(range(1, 200))
-    while left:
-        last = hists[chain[-1]]
-        chain.append(
-            min(
-                left,
-                key=lambda other: sum(
-                    cv2.compareHist(last[c], hists[other, c], cv2.HISTCMP_BHATTACHARYYA) for c in range(3)
-                ),
-            )
-        )
-        left.remove(chain[-1])
-    assert histogram_chain(hists).tolist() == chain
-
-
-def test_histogram_chain_of_few_and_of_empty_ones():
-    assert histogram_chain(np.zeros((0, 3, 256))).tolist() == []
-    assert histogram_chain(np.ones((1, 3, 256))).tolist() == [0]
-    assert sorted(histogram_chain(np.zeros((5, 3, 256))).tolist()) == [0, 1, 2, 3, 4]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("groups", [1, 40])
-def test_histogram_chain_of_4000_takes_seconds(rng, groups):
-    hists = _faces(rng, 4000, groups).astype(np.float32)
-    start = time.process_time()
-    order = histogram_chain(hists)
-    assert time.process_time() - start < 20
-    assert np.array_equal(np.sort(order), np.arange(4000))

@@ -38,11 +38,16 @@ def test_a_bad_clip_changes_nothing(tmp_path: Path) -> None:
     bad.write_text("no video")
     with pytest.raises(BadInputError, match=r"two\.mp4 is not a video"):
         create.run(CreateSettings(src=good, dst=bad, consent="Changed."), ctx)
-    hdr = make_clip(tmp_path / "three.mp4", Clip(frames=3, transfer=16))
-    with pytest.raises(BadInputError, match="high dynamic range"):
-        create.run(CreateSettings(src=good, dst=hdr, consent="Changed."), ctx)
     assert project.side("src").video is None
     assert project.consent == "All agreed."
+
+
+def test_high_dynamic_range_is_said(tmp_path: Path) -> None:
+    project, ctx, reports = bench(tmp_path)
+    clip = make_clip(tmp_path / "one.mp4", Clip(frames=3, transfer=18))
+    assert create.run(CreateSettings(dst=clip), ctx)["dst"]["hdr"] == "HLG"
+    assert "high dynamic range, HLG; its tones are mapped to BT.709" in reports.words()
+    assert project.side("dst").video is not None
 
 
 def test_consent_is_needed(tmp_path: Path) -> None:

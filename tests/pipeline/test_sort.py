@@ -1,43 +1,36 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
+from typing import get_args
 
 import cv2
-import numpy as np
 import pytest
 
 from backend.core.errors import BadInputError, StopRequested
 from backend.core.settings import SortSettings
+from backend.core.settings.faces import SortKey
+from backend.ops.pose import estimate_pose
 from backend.pipeline import sort
 from backend.pipeline.context import StageContext
-from backend.storage.face_file import read_face, write_face, write_face_image
+from backend.pipeline.sort_methods import METHODS
+from backend.storage.face_file import read_face, write_face_image
 from backend.storage.image import read_image
-from backend.storage.workspace import Project, Workspace
+from backend.storage.project import Project
+from backend.storage.sort_values import read_values
 from tests.drawn_faces import BRUNO, write_faceset
+from tests.pipeline.sort_project import change, context, new_project, order, sorted_by
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
-    (tmp_path / "workspace").mkdir()
-    return Workspace(tmp_path / "workspace").create("film", "Drawn people agreed.", "")
+    return new_project(tmp_path)
 
 
 @pytest.fixture
 def folder(project: Project) -> Path:
     return project.side("src").aligned_dir
-
-
-def context(project: Project, **more) -> StageContext:
-    return StageContext(project=project, job_dir=project.path, emit=lambda kind, data: None, **more)
-
-
-def order(project: Project) -> list[str]:
-    return [record.path.name for record in project.side("src").faceset().records()]
-
-
-def change(path: Path, **facts) -> None:
-    write_face(path, dataclasses.replace(read_face(path), **facts))
 
 
 def test_by_pose_from_metadata(project: Project, folder: Path) -> None:
@@ -55,7 +48,7 @@ def test_pose_is_measured_when_it_was_never_stored(project: Project, folder: Pat
     write_faceset(folder, 6)
     sort.run(SortSettings(by="yaw"), context(project))
     records = project.side("src").faceset().records()
-    yaws = [sort.estimate_pose(record.face.landmarks, 128)[1] for record in records]
+    yaws = [estimate_pose(record.face.landmarks, 128)[1] for record in records]
     assert yaws == sorted(yaws, reverse=True)
     assert yaws[0] - yaws[-1] > 0.1
 
@@ -127,9 +120,64 @@ def test_empty_and_stopped(project: Project, folder: Path) -> None:
         sort.run(SortSettings(by="hist"), context(project, stop_requested=lambda: True))
 
 
-def test_every_method_keeps_every_face(project: Project, folder: Path) -> None:
+def test_what_is_left_out_goes_to_the_trash_as_one_batch(project: Project, folder: Path) -> None:
+    paths = write_faceset(folder, 4)
+    change(paths[1], source_filename="00001.png")
+    result = sorted_by(project, "one-face")
+    assert (result["faces"], result["left_out"], result["trashed"]) == (2, 2, True)
+    assert result["reasons"] == {"several faces in the frame": 2}
+    faceset = project.side("src").faceset()
+    (batch,) = faceset.trash_batches()
+    assert "one-face" in batch.reason
+    assert "several faces in the frame (2)" in batch.reason
+    assert order(project) == [paths[2].name, paths[3].name]
+    assert sorted(faceset.undo()) == [paths[0].name, paths[1].name]
+
+
+def test_without_the_trash_it_comes_last_whatever_the_direction(project: Project, folder: Path) -> None:
+    paths = write_faceset(folder, 5)
+    change(paths[0], source_filename="00004.png")
+    result = sorted_by(project, "one-face", trash=False, reverse=True)
+    assert (result["faces"], result["left_out"], result["trashed"]) == (5, 2, False)
+    assert order(project) == [paths[i].name for i in (4, 2, 1, 0, 3)]
+    assert project.side("src").faceset().trashed() == []
+
+
+def test_a_choice_that_leaves_nothing_is_refused(project: Project, folder: Path) -> None:
+    paths = write_faceset(folder, 2)
+    change(paths[1], source_filename="00001.png")
+    with pytest.raises(BadInputError, match="would leave none"):
+        sorted_by(project, "one-face")
+    assert all(path.exists() for path in paths)
+
+
+def test_a_file_that_cannot_be_read_is_neither_chosen_nor_trashed(project: Project, folder: Path) -> None:
+    paths = write_faceset(folder, 4)
+    change(paths[1], source_filename="00001.png")
+    paths[3].write_bytes(b"\xff\xd8 not a picture")
+    result = sorted_by(project, "one-face", apply=True)
+    assert (result["faces"], result["damaged"]) == (1, 1)
+    assert sorted(path.name for path in folder.glob("*.jpg")) == ["00000.jpg", "00001.jpg"]
+    assert (folder / "00001.jpg").read_bytes() == b"\xff\xd8 not a picture"
+
+
+def test_values_stay_with_their_faces_when_files_are_renamed(project: Project, folder: Path) -> None:
+    paths = write_faceset(folder, 4)
+    for path, yaw in zip(paths, (0.1, 0.4, -0.2, 0.3), strict=True):
+        change(path, pose_rad=(0.0, yaw, 0.0))
+    sorted_by(project, "yaw")
+    assert read_values(folder) == ("yaw", {p.name: y for p, y in zip(paths, (0.1, 0.4, -0.2, 0.3), strict=True)})
+    assert sorted_by(project, "yaw", apply=True, reverse=True)["renamed"] == 4
+    assert read_values(folder) == ("yaw", {f"{i:05d}.jpg": y for i, y in enumerate((-0.2, 0.1, 0.3, 0.4))})
+
+
+def test_every_declared_method_is_there_and_loses_no_file(project: Project, folder: Path) -> None:
     paths = write_faceset(folder, 7, seed=3)
-    for method in sort.METHODS:
-        sort.run(SortSettings(by=method), context(project))
-        assert sorted(order(project)) == [path.name for path in paths]
-    assert np.all([path.exists() for path in paths])
+    write_faceset(project.side("dst").aligned_dir, 5, BRUNO, seed=3)
+    project.side("src").faceset().set_persons({path.name: i % 2 for i, path in enumerate(paths)}, "test")
+    assert set(METHODS) == set(get_args(SortKey))
+    for method in METHODS:
+        result = sorted_by(project, method, trash=False)
+        assert sorted(order(project)) == [path.name for path in paths], method
+        assert result["by"] == method
+        json.dumps(result, allow_nan=False)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from backend.core.errors import BadInputError
-from backend.storage.video import DecodeReport, decode, frame_times, probe, refuse_hdr, thumbnail
+from backend.storage.video import DecodeReport, decode, frame_times, probe, thumbnail
 from tests.tiny_clips import Clip, Sound, gray_of, make_clip
 
 NTSC = Fraction(30000, 1001)
@@ -109,13 +109,6 @@ def test_thumbnail_is_small(tmp_path: Path) -> None:
     assert abs(int(thumbnail(clip, 0.2)[170, 300, 0]) - gray_of(5)) <= 3
     with pytest.raises(BadInputError, match="no frame at 9"):
         thumbnail(clip, 9.0)
-
-
-@pytest.mark.parametrize(("transfer", "kind"), [(16, "PQ"), (18, "HLG")])
-def test_high_dynamic_range_is_refused(tmp_path: Path, transfer: int, kind: str) -> None:
-    clip = make_clip(tmp_path / "clip.mp4", Clip(frames=2, transfer=transfer))
-    with pytest.raises(BadInputError, match=kind):
-        refuse_hdr(probe(clip))
 
 
 def test_files_that_are_no_clips(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from backend.core.errors import BadInputError, DamagedFileError, WeightsMissingError
 from backend.storage import weights
-from backend.storage.weights import CATALOG, catalog, obtain, pick_auto
+from backend.storage.weights import AUTO_ORDER, CATALOG, catalog, obtain, pick_auto
 
 
 class Answer(io.BytesIO):
@@ -46,7 +46,7 @@ def test_the_catalogue_says_what_is_there_and_how_to_get_the_rest(tmp_path: Path
     assert choices["mtcnn"].present
     assert choices["points5"].present
     assert choices["mtcnn"].how_to_get == ""
-    for name in ("s3fd", "blazeface", "yunet", "fan2d", "fan3d", "facemesh"):
+    for name in ("s3fd", "blazeface", "yunet", "retinaface", "fan2d", "fan3d", "facemesh", "sface"):
         assert not choices[name].present
         for file in CATALOG[name].files:
             assert file.url in choices[name].how_to_get
@@ -66,6 +66,49 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: P
         obtain("mtcnn", tmp_path)
     with pytest.raises(BadInputError, match="No detector is present"):
         pick_auto("detector", tmp_path)
+
+
+def without(monkeypatch: pytest.MonkeyPatch, *packages: str, having: tuple[str, ...] = ()) -> None:
+    real = weights.importlib.util.find_spec
+
+    def find_spec(name: str) -> object:
+        return None if name in packages else "here" if name in having else real(name)
+
+    monkeypatch.setattr(weights.importlib.util, "find_spec", find_spec)
+
+
+def test_retinaface_is_offered_only_with_torchvision(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "retinaface_mobilenet0.25.pth").write_bytes(b"x")
+    without(monkeypatch, "torchvision")
+    choice = next(choice for choice in catalog(tmp_path) if choice.name == "retinaface")
+    assert not choice.present
+    assert choice.how_to_get == "Run 'pip install torchvision'."
+    with pytest.raises(BadInputError, match="pip install torchvision"):
+        obtain("retinaface", tmp_path)
+    monkeypatch.undo()
+    without(monkeypatch, having=("torchvision",))
+    assert next(choice for choice in catalog(tmp_path) if choice.name == "retinaface").present
+    assert obtain("retinaface", tmp_path) == (tmp_path / "retinaface_mobilenet0.25.pth",)
+
+
+def test_the_recogniser_is_optional(tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match=r"No recogniser is present.*face_recognition_sface_2021dec\.onnx"):
+        pick_auto("recogniser", tmp_path)
+    (tmp_path / "face_recognition_sface_2021dec.onnx").write_bytes(b"x")
+    assert pick_auto("recogniser", tmp_path) == ("sface", "The recogniser is sface.")
+    with pytest.raises(DamagedFileError, match="checksum"):
+        obtain("sface", tmp_path)
+
+
+def test_for_a_head_fan3d_comes_first(tmp_path: Path) -> None:
+    order = ("fan3d", *AUTO_ORDER["landmarker"])
+    (tmp_path / "2DFAN4-11f355bf06.pth.tar").write_bytes(b"x")
+    name, reason = pick_auto("landmarker", tmp_path, order)
+    assert name == "fan2d"
+    assert "3DFAN4" in reason
+    (tmp_path / "3DFAN4-7835d9f11d.pth.tar").write_bytes(b"x")
+    assert pick_auto("landmarker", tmp_path, order)[0] == "fan3d"
+    assert pick_auto("landmarker", tmp_path)[0] == "fan2d"
 
 
 def test_auto_takes_the_best_that_is_present(tmp_path: Path) -> None:
@@ -89,14 +132,14 @@ def test_files_of_the_package_are_found_without_importing_it(tmp_path: Path) -> 
     assert [path.name for path in obtain("mtcnn", tmp_path)] == ["pnet.lz4", "rnet.lz4", "onet.lz4"]
     assert "mtcnn" not in sys.modules
     assert obtain("points5", tmp_path) == ()
-    with pytest.raises(BadInputError, match="no detector or landmarker"):
+    with pytest.raises(BadInputError, match="no detector, landmarker or recogniser"):
         obtain("eyes", tmp_path)
 
 
 def test_offline_it_fails_at_once_with_address_file_and_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     offline(monkeypatch)
     begun = time.monotonic()
-    for name in ("s3fd", "fan2d", "fan3d", "blazeface", "yunet", "facemesh"):
+    for name in ("s3fd", "fan2d", "fan3d", "blazeface", "yunet", "facemesh", "sface"):
         with pytest.raises(WeightsMissingError) as caught:
             obtain(name, tmp_path / "weights")
         wanted = CATALOG[name].files[0]

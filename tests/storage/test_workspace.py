@@ -195,7 +195,7 @@ def test_bringing_a_clip_in(project: Project, clip: Path, monkeypatch: pytest.Mo
     assert videos == {
         "data_src.mov": b"third",
         "data_src.previous.mov": b"second",
-        "data_src.previous.mp4": b"videov",
+        "data_src.previous-2.mp4": b"videov",
     }
 
 

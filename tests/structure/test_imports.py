@@ -26,7 +26,7 @@ ALLOWED: dict[str, set[str]] = {
     "cli": {"core", "storage", "jobs", "devices", "environment"},
     "__main__": {"cli"},
 }
-CHILDREN = {"backend/jobs/worker.py", "backend/jobs/warm_child.py"}
+CHILDREN = {"backend/jobs/worker.py", "backend/jobs/warm_child.py", "backend/jobs/face_child.py"}
 """Entry points of child processes: the only files of jobs that may import the stages."""
 
 FORBIDDEN_PACKAGES = {

@@ -23,7 +23,6 @@ from ui_tabs.job_words import (
     foreign_jobs,
     job_title,
     lane_word,
-    result_words,
     settings_of,
     settings_rows,
     went_on_as,
@@ -31,6 +30,7 @@ from ui_tabs.job_words import (
 )
 from ui_tabs.queue_rows import Act, Row, detail_html, rows_html, times_of
 from ui_tabs.queue_tab import LOG_LINES, QueueTab, waiting_acts
+from ui_tabs.result_words import result_words
 
 GPU = Device(name="cuda:0", label="Big GPU", kind="cuda")
 
@@ -127,6 +127,23 @@ class TestWords:
                 "1 face in 2 frames, 1 without a face (mtcnn and points5)",
             ),
             ("extract-frames", {"frames": 48, "seconds": 2.0}, "48 frames, 2.0 s of the clip"),
+            (
+                "edit-clip",
+                {"frames": 9, "seconds": 1.5, "starts_at_s": 2.0, "width": 64, "height": 48},
+                "64 x 48, 1.50 s from 2.00 s on",
+            ),
+            ("edit-clip", {"restored": "data_src.mp4"}, "data_src.mp4 is back"),
+            (
+                "denoise-frames",
+                {"frames": 9, "noise_before": 4.21, "noise_after": 0.98},
+                "9 frames, noise 4.2 before, 1.0 after",
+            ),
+            (
+                "persons",
+                {"persons": 2, "faces": 30, "trashed": 4},
+                "2 persons in 30 faces, 4 faces of others to the trash",
+            ),
+            ("gray-faces", {"converted": 3, "unchanged": 1, "left": 0}, "3 faces turned gray, 1 were gray already"),
             (
                 "export",
                 {"video": "results/a.mp4", "frames": 48, "seconds": 2.0, "audio": "copied", "mark": True},

@@ -69,6 +69,11 @@ class ExtractFacesSettings(Settings):
     device: str = setting("best", "Where the networks run: best, cpu, or a device by name.")
 
     @property
+    def rotation_degrees(self) -> tuple[int, ...]:
+        """Clockwise turns of the frame that are tried, in order, in degrees."""
+        return tuple(int(degrees) for degrees in self.rotations.split(","))
+
+    @property
     def smoothing_used(self) -> float:
         """Strength of the smoothing that these settings mean, 0 for none."""
         wanted = self.smooth == "on" or (self.smooth == "auto" and self.side == "dst")
@@ -90,7 +95,6 @@ class PersonsSettings(Settings):
     examples: str = setting(
         "", "File names of faces, with commas between them: faces of other people then go to the trash."
     )
-    device: str = setting("best", "Where the network runs: best, cpu, or a device by name.")
 
 
 class SortSettings(Settings):
@@ -99,12 +103,16 @@ class SortSettings(Settings):
     side: Side = setting("src", "Which faceset to sort.")
     by: SortKey = setting(
         "hist",
-        "What the order follows. The last five also choose: what they leave out goes to the trash, or last when the "
+        "What the order follows. The last six also choose: what they leave out goes to the trash, or last when the "
         "trash is switched off below.",
     )
     reverse: bool = setting(False, "Turn the order round.")
     target: int = setting(
-        2000, "Best faces and matching poses: how many faces to keep.", ge=1, le=100_000, unit="faces"
+        2000,
+        "Best faces and matching poses: about how many faces to keep; fewer when most share few poses.",
+        ge=1,
+        le=100_000,
+        unit="faces",
     )
     likeness: float = setting(0.95, "Near-duplicates: pictures at least this alike count as the same.", ge=0.5, le=1.0)
     trash: bool = setting(True, "Move what a choosing method leaves out to the trash; off puts it last.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 from backend.core.settings.base import Settings, setting
@@ -14,6 +13,7 @@ FacesetAction = Literal[
     "save-metadata",
     "restore-metadata",
     "original-names",
+    "measure",
     "png-to-jpg",
     "debug-images",
     "export-masks",
@@ -27,10 +27,13 @@ class FacesetSettings(Settings):
     action: FacesetAction = setting(
         "pack",
         "pack, unpack: all faces as one faceset.pak and back; save-metadata, restore-metadata: DeepFaceLab's meta.dat, "
-        "and what this program noted itself; original-names: file names after the frames again; png-to-jpg: PNG faces "
-        "of old facesets as JPEG; debug-images, export-masks: pictures in a folder beside the faces.",
+        "and what this program noted itself; original-names: file names after the frames again; measure: notes "
+        "pose and sharpness where they are missing; png-to-jpg: PNG faces of old facesets as JPEG; debug-images, "
+        "export-masks: pictures in a folder beside the faces.",
     )
-    keep_files: bool = setting(False, "Packing leaves the loose face files where they are.")
+    keep_files: bool = setting(
+        True, "Packing leaves the loose face files where they are; training and sorting work on those, not on a pack."
+    )
     jpeg_quality: int = setting(95, "JPEG quality of what png-to-jpg writes.", ge=1, le=100)
 
 
@@ -56,4 +59,4 @@ class AddFacesSettings(Settings):
     """Copy faces of another folder, another side or another project into a faceset."""
 
     side: Side = setting("src", "Which faceset receives them.")
-    folder: Path = setting(Path(), "Folder of aligned faces, or a faceset.pak.")
+    folder: str = setting("", "Folder of aligned faces, or a faceset.pak.")

@@ -74,7 +74,7 @@ class DenoiseFramesSettings(Settings):
     """Take noise out of one side's frames, in place. The frames as they were are kept until that is given up."""
 
     side: Side = setting("dst", "Which side's frames.")
-    factor: int = setting(7, "How strongly: 1 hardly at all, 20 like oil paint.", ge=1, le=20)
+    factor: int = setting(7, "How strongly: 1 hardly at all, 7 for usual noise, 20 for very grainy film.", ge=1, le=20)
     undo: bool = setting(False, "Only bring the frames back as they were.")
     keep_originals: bool = setting(True, "Keep the frames as they were, so that this can be undone; takes their disk.")
 

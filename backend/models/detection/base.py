@@ -33,6 +33,16 @@ class Landmarker(Protocol):
         ...
 
 
+class Recogniser(Protocol):
+    """Says by a vector who a face is."""
+
+    name: str
+
+    def embed(self, image_bgr: Image, points: npt.ArrayLike) -> Float32:
+        """(d,) float32 of length 1 of the face with (68, 2) landmarks or (5, 2) points in a (h, w, 3) uint8 image."""
+        ...
+
+
 def by_area(detections: list[Detection]) -> list[Detection]:
     """Detections, largest box first."""
     return sorted(detections, key=lambda found: -box_area(found.box_xyxy))

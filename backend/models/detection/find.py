@@ -2,33 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from backend.core.faces import Detection
 from backend.models.detection.base import Detector, Float32, Image, Landmarker
 
-# Counter-clockwise quarter turns in DeepFaceLab's order: upright, on its right side, on its left side, upside down.
-_QUARTERS = (0, 3, 1, 2)
+ROTATIONS = (0, 90, 270, 180)
+"""Clockwise turns of the frame in degrees, in DeepFaceLab's order."""
+
 _SURE_WHEN_TURNED = 0.99
 
 
 def find_faces(
-    frame_bgr: Image, detector: Detector, landmarker: Landmarker, at_most: int = 0
+    frame_bgr: Image,
+    detector: Detector,
+    landmarker: Landmarker,
+    at_most: int = 0,
+    rotations: Sequence[int] = ROTATIONS,
 ) -> list[tuple[Detection, Float32]]:
     """Detections and landmarks of a frame, largest face first.
 
-    When no face stands upright, the frame is searched turned by quarters, as DeepFaceLab does; there only sure
-    detections count, for most frames without an upright face show no face at all.
+    The frame is searched turned by each rotation until one shows a face, as DeepFaceLab does. In a turned frame only
+    sure detections count, for most frames without an upright face show no face at all.
 
     Args:
         frame_bgr: (h, w, 3) uint8 BGR.
         detector, landmarker: what finds the faces and places the points.
         at_most: how many to return, largest first; 0 returns all.
+        rotations: clockwise turns to try, in this order, in degrees: multiples of 90.
 
     Returns:
         (detection, (68, 2) float32 landmarks) in pixels of the frame as given.
+
+    Raises:
+        ValueError: a rotation is no multiple of 90 degrees.
     """
-    for quarter in _QUARTERS:
+    for degrees in rotations:
+        quarter = _quarter(degrees)
         turned = np.ascontiguousarray(np.rot90(frame_bgr, quarter))
         found = [d for d in detector.detect(turned) if quarter == 0 or d.score >= _SURE_WHEN_TURNED]
         if found:
@@ -54,6 +66,13 @@ def turn_back(points: Float32, quarter: int, shape_hw: tuple[int, int]) -> Float
         case 3:
             x, y = y, height - 1 - x
     return np.stack([x, y], axis=1).astype(np.float32)
+
+
+def _quarter(clockwise_degrees: int) -> int:
+    """Counter-clockwise quarter turns, 0 to 3, of a clockwise turn."""
+    if clockwise_degrees % 90:
+        raise ValueError(f"a frame cannot be turned by {clockwise_degrees} degrees")
+    return -clockwise_degrees // 90 % 4
 
 
 def _upright(detection: Detection, quarter: int, shape_hw: tuple[int, int]) -> Detection:

@@ -76,10 +76,10 @@ def _posed(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64] | None:
     return transform_points(everything, umeyama(five, points))
 
 
-def _five_of(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Eye centres, nose tip and mouth corners of 68 points."""
+def five_points(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Eye centres, nose tip and mouth corners, (5, d), of 68 points (68, d)."""
     return np.stack([points[36:42].mean(axis=0), points[42:48].mean(axis=0), points[30], points[48], points[54]])
 
 
-_FACE_5 = _five_of(LANDMARKS_3D)
+_FACE_5 = five_points(LANDMARKS_3D)
 _FACE_5.setflags(write=False)

@@ -10,6 +10,9 @@ from torch import nn
 
 from backend.core.errors import DamagedFileError
 
+UNREADABLE = (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError, AttributeError, OSError)
+"""What loading a file as the weights of a network raises when it holds something else."""
+
 
 def fill(net: nn.Module, path: Path, device: torch.device) -> nn.Module:
     """Load a state dict into a network and set it up for inference on a device.
@@ -21,7 +24,7 @@ def fill(net: nn.Module, path: Path, device: torch.device) -> nn.Module:
     """
     try:
         net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError, AttributeError, OSError) as error:
+    except UNREADABLE as error:
         raise damaged(path, error) from error
     return net.to(device).eval().requires_grad_(requires_grad=False)
 
