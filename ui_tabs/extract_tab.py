@@ -81,12 +81,12 @@ class ExtractTab:
 
     def tick(self, view: View) -> Updates:
         """What changed in the visible part."""
-        part = part_of(view)
+        shown, part = self._tick_choices(view), part_of(view)
         if part == "fix":
-            return self.fix.tick(view)
+            return {**shown, **self.fix.tick(view)}
         if part == "clip":
-            return self.clip.tick(view)
-        shown = {**self.frames.tick(view), **self.faces.tick(view), **self._tick_faces(view)}
+            return {**shown, **self.clip.tick(view)}
+        shown.update({**self.frames.tick(view), **self.faces.tick(view), **self._tick_faces(view)})
         if view.changed("extract.hint-beat", int(time.time() / WEIGHTS_S)):
             weights = weights_html(weights_folder() or self.page.manager.weights_dir)
             if view.changed("extract.hint", weights):
@@ -95,8 +95,17 @@ class ExtractTab:
 
     def fill(self, view: View) -> Updates:
         """The choices of the tab and the settings of the last runs."""
+        view.seen["extract.choices"] = (side_of(view), part_of(view))
         shown = {self.side: side_of(view), self.part: part_of(view), self.marks: show_marks(view)}
         return {**shown, **self._rooms(view), **self._forms(view), **self.gallery.fill(view), **self.fix.fill(view)}
+
+    def _tick_choices(self, view: View) -> Updates:
+        """The side and the part, when another tab has turned to others."""
+        chosen = (side_of(view), part_of(view))
+        if not view.changed("extract.choices", chosen):
+            return {}
+        self.gallery.first_page(view)
+        return {self.side: chosen[0], self.part: chosen[1], **self._rooms(view), **self._forms(view)}
 
     def _tick_faces(self, view: View) -> Updates:
         project = self.page.project(view)
@@ -136,11 +145,13 @@ class ExtractTab:
 
     def _choose(self, view: View, value: str) -> Updates:
         view.local["extract.side"] = value
+        view.seen["extract.choices"] = (value, part_of(view))
         self.gallery.first_page(view)
         return self._forms(view)
 
     def _turn_to(self, view: View, value: str) -> Updates:
         view.local["extract.part"] = value
+        view.seen["extract.choices"] = (side_of(view), value)
         return self._rooms(view)
 
     def _follow(self, view: View, event: gr.EventData) -> Updates:
@@ -150,6 +161,7 @@ class ExtractTab:
         view.local["fix.kind"] = str(asked.get("kind", "none"))
         view.local["fix.threshold"] = LOW_SCORE
         view.local["extract.part"] = "fix"
+        view.seen["extract.choices"] = (side_of(view), "fix")
         return {self.part: "fix", **self._rooms(view)}
 
     def _toggle(self, view: View, value: bool) -> None:

@@ -102,9 +102,9 @@ def facts_html(side: str, facts: FacesetFacts, other: FacesetFacts) -> str:
         what = " and ".join(w for w, missing in zip(("sharpness", "poses"), unknown, strict=True) if missing)
         charts += f'<p class="lk-note">{_capital(what)} are not known. Measure pose and sharpness finds them.</p>'
     return (
-        f'<div class="lk-facts">{_figures(facts)}{_notes(facts)}'
-        f'<div class="lk-facts-charts">{charts}{_pose_chart(side, facts, other)}</div>'
-        f'<div class="lk-facts-lists">{_lists(facts)}</div></div>'
+        f'<div class="lk-set-facts">{_figures(facts)}{_notes(facts)}'
+        f'<div class="lk-set-charts">{charts}{_pose_chart(side, facts, other)}</div>'
+        f'<div class="lk-set-lists">{_lists(facts)}</div></div>'
     )
 
 
@@ -157,7 +157,7 @@ def _chart(title: str, found: Spread | None, faces: int, ends: tuple[str, str] |
     low, high = ends or (_figure(found.low), _figure(found.high))
     words = f"{title}: median {median}{known}"
     return (
-        f'<figure class="lk-facts-chart"><figcaption>{title}</figcaption>'
+        f'<figure class="lk-set-chart"><figcaption>{title}</figcaption>'
         f'<svg viewBox="0 0 {_CHART_WIDTH} {_CHART_HEIGHT}" role="img" aria-label="{html.escape(words)}">{bars}</svg>'
         f"<p><span>{low}</span><b>median {median}{known}</b><span>{high}</span></p></figure>"
     )
@@ -189,8 +189,8 @@ def _pose_chart(side: str, facts: FacesetFacts, other: FacesetFacts) -> str:
     word, theirs = SIDES[side].lower(), SIDES[OTHER[side]].lower()
     said = "" if share is None else coverage_words(facts.poses, other.poses, word, theirs)
     return (
-        '<figure class="lk-facts-chart lk-facts-poses"><figcaption>Poses</figcaption>'
-        f'<svg viewBox="0 0 {columns * _CELL} {rows * _CELL}" class="lk-facts-{side}" role="img" '
+        '<figure class="lk-set-chart lk-set-poses"><figcaption>Poses</figcaption>'
+        f'<svg viewBox="0 0 {columns * _CELL} {rows * _CELL}" class="lk-set-{side}" role="img" '
         f'aria-label="{html.escape(said or "Poses of the faces")}">{cells}</svg>'
         f"<p>{html.escape(said)}</p></figure>"
     )
@@ -256,7 +256,7 @@ def _shares(title: str, values: Mapping[str, int], whole: int, at_most: int = 6)
         f"<b>{number:,}</b></li>"
         for name, number in [*shown, *([("others", rest)] if rest else [])]
     )
-    return f'<section><h3>{title}</h3><ul class="lk-facts-shares">{rows}</ul></section>'
+    return f'<section><h3>{title}</h3><ul class="lk-set-shares">{rows}</ul></section>'
 
 
 def _capital(text: str) -> str:

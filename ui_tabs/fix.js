@@ -155,7 +155,7 @@
         const caption = document.createElement("span");
         caption.className = "lk-caption";
         const faces = item.faces === 0 ? "no face" : item.faces === 1 ? "1 face" : `${item.faces} faces`;
-        caption.textContent = `${item.index + 1} · ${faces}${item.hand ? " · by hand" : ""}`;
+        caption.textContent = `${item.index + 1} · ${faces}${item.hand ? ", hand" : ""}`;
         caption.classList.toggle("lk-fix-none", item.faces === 0);
         tile.append(image, caption);
         return tile;

@@ -79,7 +79,7 @@
 
     element.addEventListener("focusin", (event) => {
       const tile = event.target.closest("[data-name]");
-      if (tile) { self.inside = true; self.focus = tile.dataset.name; }
+      if (tile) { self.inside = true; self.focus = tile.dataset.name; self.place = tiles().indexOf(tile); }
     });
     element.addEventListener("focusout", (event) => { if (event.target.isConnected) self.inside = false; });
 
@@ -99,19 +99,20 @@
     element.addEventListener("dragstart", (event) => event.preventDefault());
     rectangle(self, { tiles, isOn, press, report });
 
-    // After the server drew the page anew: the keyboard goes on where it was.
+    // After the server drew the page anew: the keyboard goes on at the same face, or at the one in its place. Tiles may
+    // have been made anew or may have got other names.
     let drawn = null;
     new MutationObserver(() => {
-      const grid = element.querySelector(".lk-grid");
-      if (!grid || grid === drawn) return;
-      drawn = grid;
+      const draw = element.querySelector(".lk-grid")?.dataset.draw;
+      if (!draw || draw === drawn) return;
+      drawn = draw;
       pressAgain();
       const all = tiles();
       const found = self.focus && named(self.focus);
       const at = found || all[Math.min(self.place ?? 0, all.length - 1)];
-      if (self.inside && at && !element.contains(document.activeElement)) focusOn(at, false);
-      else if (at) { self.focus = found ? self.focus : null; }
-    }).observe(element, { childList: true, subtree: true });
+      if (self.inside && at) focusOn(at, false);
+      else if (!found) self.focus = null;
+    }).observe(element, { childList: true, subtree: true, attributes: true, attributeFilter: ["data-draw"] });
 
     function move(to, extend) {
       const from = named(self.focus) || to;

@@ -134,9 +134,10 @@ def face_html(url: str, name: str, face: Face, size: tuple[int, int], title: str
         f'<label><input type="checkbox" data-switch="{key}" checked> {words}</label>' for key, words in layers_of(face)
     )
     link, name = html.escape(url), html.escape(name)
+    shape = f'style="aspect-ratio: {size[0]} / {size[1]}"'  # the picture comes later and must not move the rest
     return (
         f'<div class="lk-inspect-head"><b>{name}</b><span class="lk-note">{title}</span></div>'
-        f'<div class="lk-face" data-full="{link}" title="{name}"><img src="{link}" alt="{name}">'
+        f'<div class="lk-face" {shape} data-full="{link}" title="{name}"><img src="{link}" alt="{name}">'
         f"{layers_html(face, size)}</div>"
         f'<div class="lk-switches">{switches}</div>'
     )
@@ -163,7 +164,7 @@ def facts_html(shelf: Shelf, place: int, size: tuple[int, int]) -> str:
         ("Person", "" if person < 0 else shelf.person_words(person)),
         ("Mask", " and ".join(masks) or "none"),
         ("Brows raised", f"{face.eyebrows_expand_mod:g} x"),
-        ("Landmarks", _ORIGINS.get(face.origin, face.origin)),
+        ("Landmarks", _ORIGINS.get(face.origin, face.origin) if face.origin or face.landmarker else ""),
         ("Found with", ", ".join(part for part in (face.detector, face.landmarker) if part) or "another program"),
     )
     listed = "".join(f"<dt>{term}</dt><dd>{html.escape(words)}</dd>" for term, words in rows if words)

@@ -77,7 +77,7 @@ FACE_LABELS: Mapping[str, Mapping[str, tuple[str, str]]] = MappingProxyType(
                 "side": _SIDE,
                 "by": ("Sort by", _MAIN),
                 "reverse": ("Reverse", _MAIN),
-                "target": ("Faces to keep", _MAIN),
+                "target": ("Keep about", _MAIN),
                 "likeness": ("Likeness of duplicates", _MAIN),
                 "trash": ("Leftovers to the trash", _MAIN),
                 "apply": ("Rename files", _MAIN),

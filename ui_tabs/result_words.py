@@ -63,8 +63,11 @@ def _edit_clip(result: Mapping[str, Any]) -> str:
 def _denoise_frames(result: Mapping[str, Any]) -> str:
     if "undone" in result:
         return f"{count(int(result['undone']), 'frame')} as they were"
-    before, after = float(result["noise_before"]), float(result["noise_after"])
-    return f"{count(int(result['frames']), 'frame')}, noise {before:.1f} before, {after:.1f} after"
+    text = count(int(result["frames"]), "frame")
+    if result.get("noise_before") is not None:
+        text += f", noise {float(result['noise_before']):.1f} before, {float(result['noise_after']):.1f} after"
+    unreadable = int(result.get("unreadable", 0))
+    return f"{text}, {unreadable:,} unreadable" if unreadable else text
 
 
 def _persons(result: Mapping[str, Any]) -> str:

@@ -9,10 +9,10 @@ from typing import Any
 
 import gradio as gr
 
-from backend.core.jobs import JobRequest
+from backend.core.jobs import JobRequest, JobState
 from backend.core.settings import Settings
 from backend.jobs.command import command_line
-from ui_tabs.context import PageContext, Updates, View
+from ui_tabs.context import OPEN_STATES, PageContext, Updates, View
 from ui_tabs.form import SettingsForm
 from ui_tabs.job_panel import JobPanel, command_html
 
@@ -70,6 +70,7 @@ class StageCard:
         self.stage, self.kind = stage
         self._foresee = foresee
         self._forget = (*exclude, *forget)
+        self._forgets = bool(forget)
         key = self.stage
         with gr.Column(elem_classes="lk-card"):
             gr.HTML(f'<h2 class="lk-card-title">{html.escape(words.title)}</h2>')
@@ -101,7 +102,8 @@ class StageCard:
 
     def tick(self, view: View) -> Updates:
         """What changed."""
-        shown = {**self.panel.tick(view), **self.form.offer(view, "device", self.page.device_choices())}
+        shown = {**self._after(view), **self.panel.tick(view)}
+        shown.update(self.form.offer(view, "device", self.page.device_choices()))
         said = self._prospect(view).said
         if view.changed(f"{self.stage}.said", said):
             shown[self.said] = said
@@ -112,6 +114,16 @@ class StageCard:
         self.panel.require_free(view)
         settings = self.kind.model_validate({"side": side_of(view), **fixed})
         self.page.submit(view, self.stage, settings)
+
+    def _after(self, view: View) -> Updates:
+        """The form anew when a job ended that this browser tab saw running, without what means nothing afterwards."""
+        record = self.panel.record(view)
+        state = (record.id, record.status.state) if record else None
+        before = view.seen.get(f"{self.stage}.ran")
+        if not view.changed(f"{self.stage}.ran", state) or before is None or state is None or not self._forgets:
+            return {}
+        over = before[1] in OPEN_STATES and state == (before[0], JobState.DONE)
+        return self.fill(view) if over else {}
 
     def _changed(self, view: View, settings: Settings) -> Updates:
         """Remember what the form shows, and what depends on it."""

@@ -67,20 +67,12 @@
     });
   };
 
-  // Open the hand-fixing part of the Extract tab on the side that is looked at here; the frame is noted on the server.
+  // Open the Extract tab; side, part and frame are noted on the server. Kept in the browser for a reload, as a click is.
   lookalike.openFrame = () => {
-    const boxes = (id) => [...document.querySelectorAll(`#${id} input`)];
-    const turn = (box) => { if (box && !box.checked) box.click(); };
-    const side = boxes("sort-side").findIndex((box) => box.checked);
+    const side = [...document.querySelectorAll("#sort-side input")].findIndex((box) => box.checked);
+    window.sessionStorage.setItem("lookalike-extract-side", String(side));
+    window.sessionStorage.setItem("lookalike-extract-part", "1");
     document.getElementById("tab-extract-button")?.click();
-    let tries = 40;
-    const follow = () => {
-      const fix = boxes("extract-part").find((box) => box.value === "fix");
-      if (!fix && tries--) return window.setTimeout(follow, 150);
-      turn(boxes("extract-side")[side]);
-      turn(fix);
-    };
-    follow();
   };
 
   // Which layers are off is kept in the browser, so that the next face shows the same.

@@ -55,7 +55,8 @@ class FilterPanel:
         self._changed = changed
         with gr.Accordion("Poses and filters", open=False, elem_id="sort-filters-fold", elem_classes="lk-more"):
             self.poses = gr.HTML(f'<p class="lk-empty">{NO_POSES}</p>', elem_id="sort-poses", js_on_load=POSES_SCRIPT)
-            self.measure = gr.Button("Measure poses", size="sm", visible=False, elem_id="sort-measure")
+            with gr.Row(elem_classes="lk-buttons"):
+                self.measure = gr.Button("Measure poses", size="sm", visible=False, elem_id="sort-measure")
             self.people = gr.HTML("", elem_id="sort-people", js_on_load=CHIP_SCRIPT)
             with gr.Row(elem_classes="lk-filters"):
                 self._build_choices()

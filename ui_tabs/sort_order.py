@@ -15,6 +15,7 @@ from backend.core.jobs import JobRequest, JobState
 from backend.core.settings import Settings, SortSettings
 from backend.jobs.command import command_line
 from backend.jobs.store import JobRecord
+from backend.storage.face_trash import TrashBatch
 from backend.storage.faceset import Faceset
 from backend.storage.workspace import SideFiles
 from ui_tabs.context import PageContext, Updates, View, has_images
@@ -153,8 +154,10 @@ class OrderCard:
         if view.changed("sort.said", stamp):
             undoable = bool(record and done and side and can_undo(record, side))
             words = result_words(record.status.result, self._side_of(view)) if record and done else ""
-            if record and record.status.result.get("trashed") and not undoable:
-                words += " The trash changed since."
+            if record and side and record.status.result.get("trashed") and not undoable:
+                words += (
+                    " The trash changed since." if _batch_of(record, side) else " They are not in the trash any more."
+                )
             shown[self.said] = f'<p class="lk-note">{html.escape(words)}</p>' if words else ""
             shown[self.undo] = gr.update(visible=undoable)
         return shown
@@ -261,8 +264,14 @@ def can_undo(record: JobRecord, side: SideFiles) -> bool:
     """Whether the last removal in the trash is that of this job."""
     if not record.status.result.get("trashed"):
         return False
-    batches = side.faceset().trash_batches()
-    return bool(batches) and record.status.started - 2 <= batches[0].time <= record.status.finished + 2
+    found, batches = _batch_of(record, side), side.faceset().trash_batches()
+    return found is not None and found.id == batches[0].id
+
+
+def _batch_of(record: JobRecord, side: SideFiles) -> TrashBatch | None:
+    """What this job moved to the trash, while it is there."""
+    began, ended = record.status.started - 2, record.status.finished + 2
+    return next((batch for batch in side.faceset().trash_batches() if began <= batch.time <= ended), None)
 
 
 def _trash_stamp(side: SideFiles | None) -> int:

@@ -8,12 +8,14 @@ import math
 import threading
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from backend.core.errors import BadInputError
 from backend.core.faces import FILLED, MANUAL
 from backend.storage.faceset import FaceRecord
 from backend.storage.sort_values import read_values
@@ -29,6 +31,8 @@ NOBODY = -1
 """In place of a track, person or pose cell that is not known."""
 
 _KEPT = 6
+PATIENCE_S = 0.3
+"""So long the page waits for the faces of a side, seconds."""
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -167,14 +171,16 @@ def pose_cells(yaw_deg: Floats, pitch_deg: Floats) -> Ints:
 
 
 class Shelves:
-    """The shelves of the sides looked at last, shared by all browser tabs."""
+    """The shelves of the sides looked at last, shared by all browser tabs. Large ones are read beside the page."""
 
     def __init__(self) -> None:
         self._kept: dict[str, Shelf] = {}
         self._lock = threading.Lock()
+        self._pool = ThreadPoolExecutor(2, thread_name_prefix="shelf")
+        self._reading: dict[str, Future[Shelf]] = {}
 
-    def of(self, side: SideFiles, beat: Any = None) -> Shelf:
-        """The faces of a side, read again only when its folder changed.
+    def of(self, side: SideFiles, beat: Any = None) -> Shelf | None:
+        """The faces of a side, read again only when its folder changed; None while that takes long: ask again then.
 
         Args:
             beat: while it stays the same a changed folder is not read again; for faces that are just being written.
@@ -183,9 +189,39 @@ class Shelves:
         stamp = beat if beat is not None else (folder_stamp(side),)
         with self._lock:
             kept = self._kept.get(key)
-            if kept is None or kept.stamp != stamp:
-                kept = self._keep(key, _read(side, beat))
-            return kept
+            if kept is not None and kept.stamp == stamp:
+                return kept
+            reading = self._reading.get(key)
+            if reading is None:
+                reading = self._reading[key] = self._pool.submit(_read, side, beat)
+        try:
+            shelf = reading.result(PATIENCE_S)
+        except TimeoutError:
+            return None
+        finally:
+            if reading.done():
+                self._done(key, reading)
+        now = beat if beat is not None else (folder_stamp(side),)
+        return shelf if shelf.stamp == now else None
+
+    def last(self, side: SideFiles) -> Shelf | None:
+        """The faces of a side as they were read last; None before that."""
+        return self._kept.get(str(side.aligned_dir))
+
+    def need(self, side: SideFiles) -> Shelf:
+        """The faces of a side as they are now. BadInputError while they are being read."""
+        shelf = self.of(side)
+        if shelf is None:
+            raise BadInputError("The faces are still being read.", "Try again in a moment.")
+        return shelf
+
+    def _done(self, key: str, reading: Future[Shelf]) -> None:
+        """Keep what was read; a fault is told to whoever waits for it."""
+        with self._lock:
+            if self._reading.get(key) is reading:
+                del self._reading[key]
+                if reading.exception() is None:
+                    self._keep(key, reading.result())
 
     @contextlib.contextmanager
     def taking(self, side: SideFiles, names: Collection[str]) -> Iterator[None]:
@@ -282,10 +318,11 @@ def _turned(by: str, angle: int) -> str:
 
 def _measured(by: str, value: float) -> str:
     """A value of a sorting with its name; "" for methods whose value says nothing to people."""
+    sharpness = f"sharpness {value:.{2 if value >= 0.1 else 4}f}"
     words = {
-        "blur": f"sharpness {value:.2f}",
-        "best": f"sharpness {value:.2f}",
-        "match-poses": f"sharpness {value:.2f}",
+        "blur": sharpness,
+        "best": sharpness,
+        "match-poses": sharpness,
         "motion-blur": f"edges {value:,.0f}",
         "brightness": f"brightness {value / 2.55:.0f} %",
         "hue": f"hue {2 * value:.0f}\u00b0",

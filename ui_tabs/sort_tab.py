@@ -6,7 +6,7 @@ import functools
 import html
 import time
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import Any, Final
 
 import gradio as gr
 
@@ -18,13 +18,16 @@ from ui_tabs.context import OPEN_STATES, PageContext, TabHandles, Updates, View
 from ui_tabs.faceset_tools import FacesetTools
 from ui_tabs.gallery import Gallery
 from ui_tabs.inspector import Inspector
+from ui_tabs.job_panel import empty_html
 from ui_tabs.labels import SIDE_CHOICES, SIDES, choice_label
 from ui_tabs.sort_filters import FilterPanel, filter_line, filter_of
 from ui_tabs.sort_order import OrderCard
 from ui_tabs.sort_persons import PersonsCard
-from ui_tabs.sort_shelf import Ints, Shelf, ShelfPictures, Shelves, folder_stamp
+from ui_tabs.sort_shelf import About, Shelf, ShelfPictures, Shelves, folder_stamp, make_shelf
 from ui_tabs.trash_drawer import TrashDrawer
 
+NO_FACES: Final = make_shelf((), About())
+"""In place of faces that are being read for the first time."""
 PER_PAGE = 100
 BUSY_S = 6
 """While a job changes the faces they are looked up this seldom, seconds."""
@@ -133,8 +136,10 @@ class SortTab:
         shown.update(self.trash.tick(view, side))
         if not view.changed("sort.beat", self._stamp(view, project)):
             return shown
-        shelves = {name: self._shelf(view, name) for name in SIDES}
+        shelves = {name: self._read(view, name) or NO_FACES for name in SIDES}
         shelf = shelves[side_of(view)]
+        if shelf is NO_FACES:
+            return {**shown, self.head: empty_html("Reading the faces.")}
         places = filter_of(view).matches(shelf).nonzero()[0]
         shown.update(self._tick_head(view, shelf, len(places)))
         shown.update(self.filters.tick(view, project, shelves, side_of(view)))
@@ -161,8 +166,18 @@ class SortTab:
         """Changes only now and then while a job changes the faces of a side; None while none does."""
         return ("busy", int(time.time() / BUSY_S)) if self._busy(view, side) else None
 
-    def _shelf(self, view: View, side: str) -> Shelf:
-        return self.shelves.of(self.page.need_project(view).side(side), self._beat(view, side))
+    def _read(self, view: View, side: str) -> Shelf | None:
+        """The faces of a side; as they were, or None before that, while they are read: the next tick looks again."""
+        files = self.page.need_project(view).side(side)
+        shelf = self.shelves.of(files, self._beat(view, side))
+        if shelf is None:
+            for key in ("sort.beat", "sort.head"):
+                view.seen.pop(key, None)
+        return shelf or self.shelves.last(files)
+
+    def _shelf(self, view: View) -> Shelf:
+        """The faces of the chosen side as they are now. BadInputError while they are read."""
+        return self.shelves.need(self.page.need_project(view).side(side_of(view)))
 
     def fill(self, view: View) -> Updates:
         """The settings of the last runs on the chosen side, and the choices of this browser tab."""
@@ -205,16 +220,16 @@ class SortTab:
         self._trash(view, {name}, "removed in the inspector")
 
     def _keep(self, view: View) -> None:
-        names = set(self._shelf(view, side_of(view)).names)
+        names = set(self._shelf(view).names)
         kept = self._selected(view) & names
         if not kept:
             raise BadInputError("None of the selected faces is there any more.", "Select the faces to keep.")
         self._trash(view, names - kept, "all but the selected ones")
 
     def _trash(self, view: View, names: Collection[str], reason: str) -> None:
-        wanted = [name for name in self._shelf(view, side_of(view)).names if name in names]
+        faceset, side = self._free_faceset(view), self.page.need_project(view).side(side_of(view))
+        wanted = [name for name in self._shelf(view).names if name in names]
         if wanted:
-            faceset, side = self._free_faceset(view), self.page.need_project(view).side(side_of(view))
             with self.shelves.taking(side, frozenset(wanted)):
                 faceset.trash(wanted, reason)
             gr.Info(f"{len(wanted):,} moved to the trash. Ctrl+Z or the trash drawer brings them back.", duration=6)
@@ -244,14 +259,10 @@ class SortTab:
     def _selected(self, view: View) -> frozenset[str]:
         return self.faces.selected(view)
 
-    def _shown_places(self, view: View) -> tuple[Shelf, Ints]:
-        shelf = self._shelf(view, side_of(view))
-        return shelf, filter_of(view).matches(shelf).nonzero()[0]
-
     def _shown_names(self, view: View) -> list[str]:
         """File names that pass the filter, in their order."""
-        shelf, places = self._shown_places(view)
-        return [shelf.names[place] for place in places]
+        shelf = self._read(view, side_of(view)) or NO_FACES
+        return [shelf.names[place] for place in filter_of(view).matches(shelf).nonzero()[0]]
 
     def _busy(self, view: View, side: str) -> bool:
         return any(

@@ -1,15 +1,13 @@
-"""The benchmark: train steps, training samples and, where there is one, an accelerator. Measured in child processes."""
+"""The benchmark: training (steps, samples, an accelerator where there is one) or, with --faces, the faceset tools."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
@@ -18,17 +16,18 @@ import tyro
 
 from backend.core.errors import BadInputError
 from backend.devices import cpu_device, list_devices, resolve_device
-from backend.environment import worker_environment
 from backend.jobs.arguments import PROGRAM, parse_flags
-from backend.storage.atomic import write_bytes
+from backend.jobs.bench_faces import face_tables
+from backend.jobs.bench_tables import ROOT, Measure, Row, Section, failed, measure_in_child, table, tell, write_section
 
-ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
-BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
+
+TRAINING_CHILD, FACES_CHILD = "backend.pipeline.benchmark", "backend.pipeline.benchmark_faces"
+TRAINING_SECTION = Section("bench", "python -m backend bench")
+FACES_SECTION = Section("bench --faces", "python -m backend bench --faces")
 
 NO_ACCELERATOR = "There is no accelerator here; the table of graphics cards is left out."
 
-_TIMEOUT_S = 1800
 _SAEHD = MappingProxyType(
     {"resolution": 128, "ae_dims": 128, "e_dims": 64, "d_dims": 64, "d_mask_dims": 22, "batch_size": 4}
 )
@@ -75,18 +74,18 @@ SAMPLES = (
     ("decoded, 128 px, sot", {"side": 128, "transfer": "sot"}),
 )
 
-Measure = Callable[[Mapping[str, Any]], dict[str, Any]]
-Row = Sequence[str]
-
 
 @dataclasses.dataclass(frozen=True)
 class BenchFlags:
     """What the command line says."""
 
+    faces: Annotated[bool, tyro.conf.arg(help="Measure the tools for facesets instead of training.")] = False
     quick: Annotated[bool, tyro.conf.arg(help="Less of everything, in under a minute.")] = False
     only: Annotated[Literal["all", "step", "samples", "gpu"], tyro.conf.arg(help="Measure only this part.")] = "all"
     threads: Annotated[int, tyro.conf.arg(help="Threads of a step on the CPU; 0 takes all cores.")] = 0
-    device: Annotated[str, tyro.conf.arg(help="Accelerator: best, or a device by name.")] = "best"
+    device: Annotated[
+        str, tyro.conf.arg(help="Accelerator, or where the networks that find faces run: best, or a device by name.")
+    ] = "best"
     write: Annotated[bool, tyro.conf.arg(help="Also write the tables into docs/benchmarks.md.")] = False
 
 
@@ -100,21 +99,21 @@ def run_bench(argv: Sequence[str], document: Path = DOCUMENT) -> int:
     Raises:
         BadInputError: the flags cannot be used.
     """
-    flags = parse_flags(BenchFlags, argv, f"{PROGRAM} bench", "Measure train steps, training samples and accelerators.")
+    flags = parse_flags(BenchFlags, argv, f"{PROGRAM} bench", "Measure training, or the tools for facesets.")
     if flags.threads < 0:
         raise BadInputError("A number of threads cannot be negative.", "Use 0 for all cores.")
+    if flags.faces and (flags.only != "all" or flags.threads):
+        raise BadInputError("--only and --threads are for training.", "Leave them out, or leave out --faces.")
     with tempfile.TemporaryDirectory(prefix="lookalike-bench-") as folder:
-
-        def measure(request: Mapping[str, Any]) -> dict[str, Any]:
-            """One measurement in a child process."""
-            return measure_in_child({**request, "threads": flags.threads}, Path(folder))
-
-        parts = list(tables(flags, measure))
+        if flags.faces:
+            parts = list(face_tables(flags.quick, flags.device, _measures(FACES_CHILD, Path(folder), folder=folder)))
+        else:
+            parts = list(tables(flags, _measures(TRAINING_CHILD, Path(folder), threads=flags.threads)))
     command = " ".join([PROGRAM, "bench", *argv])
     text = "\n\n".join([f"`{command}`, {time.strftime('%Y-%m-%d')}, {cpu_device().label}", *parts])
     sys.stdout.write(f"{text}\n")
     if flags.write:
-        write_section(document, text)
+        write_section(document, text, FACES_SECTION if flags.faces else TRAINING_SECTION)
     return 0
 
 
@@ -127,6 +126,11 @@ def tables(flags: BenchFlags, measure: Measure) -> Iterator[str]:
     if flags.only in ("all", "gpu"):
         device = resolve_device(flags.device, list_devices())
         yield NO_ACCELERATOR if device.kind == "cpu" else card_table(device.name, flags.quick, measure)
+
+
+def _measures(module: str, weights_dir: Path, **always: Any) -> Measure:
+    """Each measurement in a child process of its own; ``always`` is added to every request."""
+    return lambda request: measure_in_child(module, {**request, **always}, weights_dir)
 
 
 def step_table(quick: bool, measure: Measure) -> str:
@@ -153,7 +157,7 @@ def sample_table(quick: bool, measure: Measure) -> str:
     for name, what in SAMPLES:
         tell(f"samples: {name}")
         found = measure({"kind": "samples", "seconds": 1 if quick else 6, **what})
-        rows.append((name, _failed(found) or f"{found['per_cpu_s']:.0f}"))
+        rows.append((name, failed(found) or f"{found['per_cpu_s']:.0f}"))
     return table(("training samples: input, target and both masks", "per CPU second"), rows)
 
 
@@ -167,8 +171,8 @@ def card_table(device: str, quick: bool, measure: Measure) -> str:
             wanted = {**settings, "precision": precision, "compile": compiled}
             found = measure({"kind": "step", "settings": wanted, "device": device, "seconds": 2 if quick else 8})
             label = f"{precision}, compiled" if compiled else precision
-            if _failed(found):
-                rows.append((name, label, _failed(found), "", ""))
+            if failed(found):
+                rows.append((name, label, failed(found), "", ""))
                 continue
             rate = 2 * settings["batch_size"] / statistics.median(found["walls_s"])
             eager = eager or rate
@@ -177,56 +181,10 @@ def card_table(device: str, quick: bool, measure: Measure) -> str:
     return table((f"train step on {device}", "format", "images/s", "times fp32", "peak MB"), rows)
 
 
-def measure_in_child(request: Mapping[str, Any], weights_dir: Path) -> dict[str, Any]:
-    """Run one measurement as the program's workers run.
-
-    Returns:
-        what it found; ``failed`` with the last line it said when it ended otherwise.
-    """
-    command = [sys.executable, "-m", "backend.pipeline.benchmark", json.dumps(request)]
-    environment = worker_environment(weights_dir)
-    try:
-        ended = subprocess.run(
-            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
-        )
-        if ended.returncode == 0:
-            return json.loads(ended.stdout.splitlines()[-1])
-        words = ended.stderr.strip().splitlines()
-    except (subprocess.TimeoutExpired, ValueError, IndexError) as error:
-        words = [str(error)]
-    return {"failed": (words or ["no reason given"])[-1][:120].replace("|", "/")}
-
-
-def table(head: Row, rows: Sequence[Row]) -> str:
-    """A markdown table; a row that is shorter than the head is filled up."""
-    lines = [head, ["---"] * len(head), *([*row, *[""] * (len(head) - len(row))] for row in rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def write_section(document: Path, text: str) -> None:
-    """Put text between the two marker lines of a document, or behind its end when it has none."""
-    old = document.read_text("utf-8") if document.is_file() else ""
-    section = f"{BEGIN}\n{text}\n{END}"
-    before, begin, rest = old.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if begin and end:
-        new = f"{before}{section}{after}"
-    else:
-        new = f"{old.rstrip()}\n\n## python -m backend bench\n\n{section}\n".lstrip()
-    document.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(document, new.encode("utf-8"))
-
-
-def tell(sentence: str) -> None:
-    """Say on stderr what is being measured."""
-    sys.stderr.write(f"{sentence}\n")
-    sys.stderr.flush()
-
-
 def _step_row(name: str, settings: Mapping[str, Any], rounds: Sequence[Mapping[str, Any]]) -> Row:
-    good = [found for found in rounds if not _failed(found)]
+    good = [found for found in rounds if not failed(found)]
     if not good:
-        return (name, "", _failed(rounds[0]))
+        return (name, "", failed(rounds[0]))
     wall = statistics.median([second for found in good for second in found["walls_s"]])
     cpu = statistics.median([second for found in good for second in found["cpus_s"]])
     figures = (f"{wall:.3f}", f"{cpu:.3f}", f"{2 * settings['batch_size'] / wall:.1f}")
@@ -235,7 +193,3 @@ def _step_row(name: str, settings: Mapping[str, Any], rounds: Sequence[Mapping[s
         return row
     gflop, rate = good[0]["gflop"], good[0]["conv_gflops"]
     return (*row, f"{gflop:.0f}", f"{rate:.0f}", f"{100 * gflop / wall / rate:.0f} %")
-
-
-def _failed(found: Mapping[str, Any]) -> str:
-    return f"failed: {found['failed']}" if "failed" in found else ""

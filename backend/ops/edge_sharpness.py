@@ -55,7 +55,10 @@ def face_sharpness(gray: npt.NDArray[np.uint8], hull: npt.NDArray[np.uint8]) -> 
     """edge_sharpness() of the edges inside a face that rise by 2 gray levels per pixel or more.
 
     DeepFaceLab blackens everything but the face and takes edges of any height. On a dim or blurred face that leaves
-    the outline of the mask and the noise, which are narrow: such faces come out sharpest of all.
+    the outline of the mask and the noise, which are narrow: such faces come out sharpest of all. On real faces of 256
+    px, as they are and blurred, the rank correlation of this measure with the reference measure is 0.94 where that sees
+    the whole picture and 0.61 where everything but the face is black; with how much they were blurred it is 0.62 for
+    this measure and 0.15 for the latter (tests/ops/test_edge_sharpness.py).
 
     Args:
         gray: (h, w) uint8 aligned face.

@@ -150,12 +150,6 @@ def smooth_at(frames: npt.ArrayLike, landmarks_n682: npt.ArrayLike, index: int, 
     return join(result)[0]
 
 
-def smooth_track(frames: npt.ArrayLike, landmarks_n682: npt.ArrayLike, strength: float) -> Float64:
-    """Smoothed landmarks of a whole track, (n, 68, 2) float64; see smooth_at()."""
-    landmarks = np.asarray(landmarks_n682, dtype=np.float64)
-    return np.stack([smooth_at(frames, landmarks, index, strength) for index in range(len(landmarks))])
-
-
 def _noise(times: npt.NDArray[np.int64], values_nc: Float64) -> Float64:
     """(groups,) variance of the trembling: from the median of fourth differences, which movement hardly touches.
 

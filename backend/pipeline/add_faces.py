@@ -67,11 +67,4 @@ def _told(copied: Copied, warning: str, ctx: StageContext) -> dict[str, Any]:
     if copied.duplicates:
         ctx.log(f"{copied.duplicates:,} faces were there already, byte for byte, and are not added again.")
     ctx.milestone("added", f"{len(copied.names):,} faces added.")
-    return {
-        "added": len(copied.names),
-        "renamed": sum(name != offered.name for name, offered in copied.names.items()),
-        "duplicates": copied.duplicates,
-        "left": copied.left,
-        "persons": copied.persons,
-        "warning": warning,
-    }
+    return {"added": len(copied.names), **copied.numbers(), "warning": warning}

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
-from backend.core.errors import BadInputError
+from backend.core.errors import BadInputError, DamagedFileError
 from backend.core.settings import DenoiseFramesSettings
-from backend.ops.denoise import REACH, SourceFrame, denoise, noise_level, prepare
+from backend.environment import usable_cores
+from backend.ops.denoise import REACH, SourceFrame, UInt8, denoise, noise_level, prepare
 from backend.pipeline.context import StageContext
+from backend.pipeline.cores import one_thread_each
 from backend.storage.atomic import MIN_FREE_BYTES, require_free_disk
 from backend.storage.frames_before import Denoised, FramesBefore
 from backend.storage.image import list_images, read_image, write_image
@@ -32,10 +31,14 @@ _JPEG_QUALITY = 95
 
 @dataclass(frozen=True)
 class FrameNoise:
-    """Noise of one frame before and after, None where it was not measured; see backend.ops.denoise.noise_level."""
+    """Noise of one frame before and after, None where it was not measured; see backend.ops.denoise.noise_level.
+
+    A frame that could not be read stays as it is; ``problem`` says why.
+    """
 
     before: float | None = None
     after: float | None = None
+    problem: str = ""
 
 
 def run(settings: DenoiseFramesSettings, ctx: StageContext) -> dict[str, Any]:
@@ -45,12 +48,12 @@ def run(settings: DenoiseFramesSettings, ctx: StageContext) -> dict[str, Any]:
     and can be undone as well.
 
     Returns:
-        {"frames", "factor", "noise_before", "noise_after": in levels of 0..255, "took_s"}, or {"undone": frames}.
+        {"frames", "unreadable": how many of them stay as they are, "factor", "noise_before", "noise_after": in levels
+        of 0..255, "took_s"}, or {"undone": frames}.
 
     Raises:
         BadInputError: no frames, or nothing to undo.
         DiskFullError: the frames would not fit twice.
-        DamagedFileError: a frame cannot be read.
         StopRequested: what was changed stays changed; it can be gone on with or undone.
     """
     side = ctx.project.side(settings.side)
@@ -86,13 +89,15 @@ def _denoise(settings: DenoiseFramesSettings, side: SideFiles, ctx: StageContext
     _tell(note, first, side, ctx)
     note = Denoised(factor=settings.factor, done=first, total=len(frames), first=frames[0].name, last=frames[-1].name)
     before.write_note(note)
-    measured = [noise for noise in _work(frames, before, note, ctx) if noise.before is not None]
+    made = list(_work(frames, before, note, ctx))
+    measured = [noise for noise in made if noise.before is not None]
     before.write_note(note.model_copy(update={"done": len(frames), "complete": True}))
     if not settings.keep_originals:
         before.drop()
         ctx.log("The frames as they were are not kept; denoising again would add to this.")
     return {
         "frames": len(frames),
+        "unreadable": sum(bool(noise.problem) for noise in made),
         "factor": settings.factor,
         "noise_before": _mean([noise.before for noise in measured]),
         "noise_after": _mean([noise.after for noise in measured]),
@@ -128,6 +133,8 @@ def _work(frames: Sequence[Path], before: FramesBefore, note: Denoised, ctx: Sta
             at += 1
             if at % _NOTE_EVERY == 0:
                 before.write_note(note.model_copy(update={"done": at}))
+            if noise.problem:
+                ctx.log(f"{frames[at - 1].name} stays as it is: {noise.problem}", "warning")
             ctx.progress(at, len(frames), "frames", (at - note.done) / max(1e-6, time.monotonic() - began))
             yield noise
     finally:
@@ -136,15 +143,22 @@ def _work(frames: Sequence[Path], before: FramesBefore, note: Denoised, ctx: Sta
 
 def _in_order(frames: Sequence[Path], before: FramesBefore, note: Denoised, ctx: StageContext) -> Iterator[FrameNoise]:
     """A few frames are worked on at once; each is read once and kept in memory while a neighbour needs it."""
-    workers = min(_MOST_WORKERS, os.cpu_count() or 1)
-    sources: dict[int, Future[SourceFrame]] = {}
+    workers = min(_MOST_WORKERS, usable_cores())
+    sources: dict[int, Future[SourceFrame | str]] = {}
     waiting: deque[Future[FrameNoise]] = deque()
 
-    def work(at: int, around: dict[int, Future[SourceFrame]]) -> FrameNoise:
+    def work(at: int, around: dict[int, Future[SourceFrame | str]]) -> FrameNoise:
         found = {index: future.result() for index, future in around.items()}
-        return _one(frames[at], before, found.pop(at), list(found.values()), note.factor, at)
+        source = found.pop(at)
+        if isinstance(source, str):
+            return FrameNoise(problem=source)
+        near = [other for other in found.values() if not isinstance(other, str)]
+        result = _one(frames[at], before, source, near, note.factor)
+        if (at - note.done) % _MEASURE_EVERY:
+            return FrameNoise()
+        return FrameNoise(noise_level(source.frame_bgr), noise_level(result))
 
-    with _one_thread_each(), ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(workers) as pool:
+    with one_thread_each(), ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(workers) as pool:
         try:
             for at in range(note.done, len(frames)):
                 ctx.check_stop()
@@ -163,30 +177,19 @@ def _in_order(frames: Sequence[Path], before: FramesBefore, note: Denoised, ctx:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _read(path: Path) -> SourceFrame:
-    return prepare(read_image(path))
+def _read(path: Path) -> SourceFrame | str:
+    """The frame, or why it cannot be read."""
+    try:
+        return prepare(read_image(path))
+    except DamagedFileError as error:
+        return error.what
 
 
-def _one(
-    frame: Path, before: FramesBefore, source: SourceFrame, around: list[SourceFrame], factor: int, at: int
-) -> FrameNoise:
+def _one(frame: Path, before: FramesBefore, source: SourceFrame, around: list[SourceFrame], factor: int) -> UInt8:
     result = denoise(source, around, factor)
     before.keep(frame)
     write_image(frame, result, _JPEG_QUALITY)
-    if at % _MEASURE_EVERY:
-        return FrameNoise()
-    return FrameNoise(noise_level(source.frame_bgr), noise_level(result))
-
-
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Keep OpenCV from starting threads of its own: frames already run side by side."""
-    threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        yield
-    finally:
-        cv2.setNumThreads(threads)
+    return result
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -73,7 +73,7 @@ def run(settings: EditClipSettings, ctx: StageContext) -> dict[str, Any]:
         raise BadInputError(
             f"{clip.name} has {tracks} sound track{'' if tracks == 1 else 's'}; there is no number "
             f"{settings.audio_track}.",
-            f"Choose 0 to {tracks - 1}, or -1 for none." if tracks else "Choose 0 or -1.",
+            f"Choose 0 to {tracks - 1}, or -1 for none." if tracks > 1 else "Choose 0 or -1.",
         )
     make = _copied if settings.method == "copy" else _encoded
     suffix = copy_suffix(clip) if settings.method == "copy" else ".mp4"

@@ -18,7 +18,7 @@ from backend.models.base import FaceSwapModel
 from backend.models.detection.base import Detector, Landmarker
 from backend.ops.align import face_matrix, invert, transform_points
 from backend.pipeline.context import StageContext
-from backend.pipeline.extract_faces import choose_tools
+from backend.pipeline.face_tools import choose_tools
 from backend.training.augment import plain
 from backend.training.dataset import FaceCache
 from backend.training.evaluate import Entries

@@ -6,31 +6,27 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-import cv2
 
 from backend.core.errors import BadInputError, DamagedFileError
 from backend.core.faces import FILLED, Face, FaceType
 from backend.core.settings import ExtractFacesSettings
-from backend.environment import usable_cores, weights_folder
+from backend.environment import usable_cores
 from backend.models.detection.base import Image
 from backend.models.detection.find import find_faces
 from backend.ops.align import crop_corners, face_matrix
 from backend.ops.draw import draw_landmarks
 from backend.ops.track import thumbnail
-from backend.pipeline import face_tools
 from backend.pipeline.context import StageContext
+from backend.pipeline.cores import one_thread_each
 from backend.pipeline.extract_plan import Plan, PlannedFrame, make_plan, room_for
 from backend.pipeline.extract_report import Crop, FaceOutcome, FrameOutcome, Report
 from backend.pipeline.face_maker import FaceMaker, FoundFace, crop_xys
-from backend.pipeline.face_tools import Tools
+from backend.pipeline.face_tools import Tools, choose_tools
 from backend.pipeline.face_tracks import FaceTracks, FrameFaces, TrackOptions
 from backend.storage.atomic import MIN_FREE_BYTES, require_free_disk, write_json
 from backend.storage.image import list_images, read_image, write_image
-from backend.storage.weights import default_folder
 from backend.storage.workspace import SideFiles
 
 REPORT_FILE = ".extract.json"
@@ -90,15 +86,6 @@ def run(settings: ExtractFacesSettings, ctx: StageContext) -> dict[str, Any]:
     write_json(side.aligned_dir / REPORT_FILE, facts)
     ctx.milestone("extracted", f"{report.faces} {settings.side} faces in {report.frames} frames.")
     return {key: value[:_LISTED] if isinstance(value, list) else value for key, value in facts.items()}
-
-
-def choose_tools(settings: ExtractFacesSettings, ctx: StageContext) -> Tools:
-    """Tools of the settings for a job, with the choices that "auto" made in its log; see face_tools.choose_tools()."""
-    ctx.progress(0, 0, "frames", message="loading the networks")
-    tools = face_tools.choose_tools(settings, weights_folder() or default_folder(ctx.project.path.parent))
-    for reason in tools.reasons:
-        ctx.log(reason)
-    return tools
 
 
 class _Bench:
@@ -244,28 +231,13 @@ def _extract(plan: Plan, bench: _Bench, tracks: FaceTracks, report: Report, ctx:
             rate = report.frames / max(time.monotonic() - started, 1e-6)
             ctx.progress(report.frames, total, "frames", rate, f"{report.faces} faces")
 
-    with _one_thread_each():
+    with one_thread_each():
         for found in bench.found(plan.frames, ctx):
             for frame in tracks.push(found):
                 take(bench.write(frame))
         for frame in tracks.rest():
             take(bench.write(frame))
         take(bench.written())
-
-
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Keep torch and OpenCV from starting threads of their own: frames already run side by side."""
-    import torch
-
-    torch_threads, cv_threads = torch.get_num_threads(), cv2.getNumThreads()
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(torch_threads)
-        cv2.setNumThreads(cv_threads)
 
 
 def _bytes_needed(settings: ExtractFacesSettings, side: SideFiles, plan: Plan) -> int:

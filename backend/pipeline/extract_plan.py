@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -116,7 +117,10 @@ def _wanted(
 
 @contextmanager
 def room_for(plan: Plan, side: SideFiles) -> Iterator[None]:
-    """Move the doomed faces to the trash as one batch; bring all of them back when nothing took their place."""
+    """Move the doomed faces to the trash as one batch; bring all of them back when nothing took their place.
+
+    When all of them go, so do the debug images: those that are there afterwards show the new faces.
+    """
     side.aligned_dir.mkdir(parents=True, exist_ok=True)
     faceset = side.faceset()
     if plan.doomed is not None:
@@ -127,14 +131,33 @@ def room_for(plan: Plan, side: SideFiles) -> Iterator[None]:
     by = faceset.order_by
     order = faceset.names() if by != BY_NAME else []
     removed = faceset.begin_fresh()
+    drawn = _set_aside(side.debug_dir)
     try:
         yield
     except BaseException:
-        if removed and not list_images(side.aligned_dir):
-            faceset.undo()
-            if order:
-                faceset.set_order(order, by)
+        if not list_images(side.aligned_dir):
+            _move_images(drawn, side.debug_dir)
+            if removed:
+                faceset.undo()
+                if order:
+                    faceset.set_order(order, by)
         raise
+    finally:
+        shutil.rmtree(drawn, ignore_errors=True)
+
+
+def _set_aside(folder: Path) -> Path:
+    """Move the pictures of a folder, there or not, into a hidden one beside it; returns that one."""
+    aside = folder.with_name(f".{folder.name}.before")
+    shutil.rmtree(aside, ignore_errors=True)
+    _move_images(folder, aside)
+    return aside
+
+
+def _move_images(source: Path, target: Path) -> None:
+    for path in list_images(source):
+        target.mkdir(exist_ok=True)
+        path.replace(target / path.name)
 
 
 def _frames(side: SideFiles, ctx: StageContext) -> list[Path]:

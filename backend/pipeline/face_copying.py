@@ -39,6 +39,11 @@ class Copied:
     left: int = 0
     persons: int = 0
 
+    def numbers(self) -> dict[str, int]:
+        """For the result of a stage: how many were "renamed" as their name was taken, and the other numbers."""
+        renamed = sum(name != offered.name for name, offered in self.names.items())
+        return {"renamed": renamed, "duplicates": self.duplicates, "left": self.left, "persons": self.persons}
+
 
 def copy_in(source: FaceSource, side: SideFiles, method: str, ctx: StageContext) -> Copied:
     """Copy the faces of a source among those of a side; names that are taken get a number.
@@ -135,13 +140,7 @@ class _Known:
 
 def _carry_persons(faceset: Faceset, added: Mapping[str, Offered], titles: Mapping[int, str], method: str) -> int:
     """Give the new faces the persons they had, as persons of their own; how many persons there are among them."""
-    theirs = sorted({offered.person for offered in added.values() if offered.person is not None})
-    if not theirs:
-        return 0
-    known = faceset.persons()
-    first = max(known.values(), default=-1) + 1
-    number = {person: first + place for place, person in enumerate(theirs)}
-    new = {name: number[offered.person] for name, offered in added.items() if offered.person is not None}
-    named = {number[person]: titles[person] for person in theirs if person in titles}
-    faceset.set_persons({**known, **new}, faceset.persons_by or method, {**faceset.person_titles, **named})
-    return len(theirs)
+    theirs = {name: offered.person for name, offered in added.items() if offered.person is not None}
+    if theirs:
+        faceset.add_persons(theirs, method, titles)
+    return len(set(theirs.values()))

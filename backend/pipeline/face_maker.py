@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -44,12 +45,14 @@ class FaceMaker:
         face_type: how much of the head is shown.
         image_size: side of the square face images in pixels.
         jpeg_quality: 1..100.
+        channels: 3 writes colour, 1 gray.
     """
 
-    def __init__(self, face_type: FaceType, image_size: int, jpeg_quality: int) -> None:
+    def __init__(self, face_type: FaceType, image_size: int, jpeg_quality: int, channels: Literal[1, 3] = 3) -> None:
         self._face_type = face_type
         self._size = image_size
         self._quality = jpeg_quality
+        self._channels = channels
 
     def face(self, found: FoundFace, frame_name: str) -> Face | None:
         """Face record of a face in a frame.
@@ -101,6 +104,8 @@ class FaceMaker:
         # DeepFaceLab takes Lanczos: four times the work for a difference below that of the JPEG encoding.
         image = warp_face(frame_bgr, face.image_to_face_mat, self._size, cv2.INTER_CUBIC)
         measured = sharpness(image, hull_mask(image.shape[:2], face.landmarks, face.eyebrows_expand_mod))
+        if self._channels == 1:
+            image = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), np.uint8)
         write_face_image(path, image, replace(face, sharpness=measured), self._quality)
 
 

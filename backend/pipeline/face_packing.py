@@ -8,7 +8,7 @@ from backend.core.errors import BadInputError
 from backend.pipeline.context import StageContext
 from backend.pipeline.face_copying import copy_in
 from backend.pipeline.face_sources import pack_source
-from backend.pipeline.face_work import need_faces, teller
+from backend.pipeline.face_work import need_faces, staging, teller
 from backend.storage.face_pack import BY_PACK, pack_faceset
 from backend.storage.faceset import PACK_NAME
 from backend.storage.tool_undo import ToolUndo, note_undo, park, unpark
@@ -28,18 +28,20 @@ def pack_side(side: SideFiles, keep_files: bool, ctx: StageContext) -> dict[str,
         BadInputError: no faces.
         DiskFullError: the pack does not fit. On any error and on a stop everything is as it was.
     """
-    faces = len(need_faces(side))
-    faceset = side.faceset()
-    old = park(side, [PACK_NAME]) if faceset.pack_file else {}
-    try:
-        pack = pack_faceset(faceset, keep_files, teller(ctx, "packing"))
-    except BaseException:
-        unpark(side, old)
-        raise
-    batch = "" if keep_files else faceset.trash_batches()[0].id
+    need_faces(side)
+    faceset, pack = side.faceset(), side.aligned_dir / PACK_NAME
+    with staging(side) as folder:
+        names = pack_faceset(faceset, folder / PACK_NAME, teller(ctx, "packing"))
+        old = park(side, [PACK_NAME]) if faceset.pack_file else {}
+        try:
+            (folder / PACK_NAME).rename(pack)
+        except OSError:
+            unpark(side, old)
+            raise
+    batch = "" if keep_files else faceset.trash(names, f"packed into {PACK_NAME}", packed=True)
     note_undo(ctx.job_dir, ToolUndo(batch=batch, parked=old, made=(PACK_NAME,)))
-    ctx.milestone("packed", f"{faces:,} {side.name} faces are in {PACK_NAME}.")
-    return {"faces": faces, "bytes": pack.stat().st_size, "kept": keep_files}
+    ctx.milestone("packed", f"{len(names):,} {side.name} faces are in {PACK_NAME}.")
+    return {"faces": len(names), "bytes": pack.stat().st_size, "kept": keep_files}
 
 
 def unpack_side(side: SideFiles, ctx: StageContext) -> dict[str, Any]:
@@ -64,10 +66,4 @@ def unpack_side(side: SideFiles, ctx: StageContext) -> dict[str, Any]:
     if copied.left:
         ctx.log(f"{PACK_NAME} stays: {copied.left:,} faces in it cannot be used.", "warning")
     ctx.milestone("unpacked", f"{len(copied.names):,} {side.name} faces are loose files again.")
-    return {
-        "faces": len(copied.names),
-        "renamed": sum(name != offered.name for name, offered in copied.names.items()),
-        "duplicates": copied.duplicates,
-        "left": copied.left,
-        "persons": copied.persons,
-    }
+    return {"faces": len(copied.names), **copied.numbers()}

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from backend.core.faces import FILLED, Detection, FloatArray
 from backend.models.detection.base import Image, Landmarker
+from backend.models.detection.points5 import five_points
 from backend.ops.smooth import HISTORY, between, smooth_at, smoothing_radius
 from backend.ops.track import PATIENCE, CutFinder, Tracker
 from backend.pipeline.face_maker import FoundFace
@@ -132,9 +133,19 @@ class FaceTracks:
         for new, old in zip(numbers, known, strict=True):
             if new != old:
                 self._tracker.adopt(new, old)
-                if new in self._histories:
-                    self._histories[old] = self._histories.pop(new)
+                self._rename(new, old)
         return known
+
+    def _rename(self, new: int, old: int) -> None:
+        """Put the faces of a track under another number, also those that still wait."""
+        history = self._histories.pop(new, None)
+        if history is None:
+            return
+        renamed = self._histories.setdefault(old, _History())
+        for index, face in zip(history.frames, history.faces, strict=True):
+            renamed.put(index, replace(face, track=old))
+        for frame in self._waiting:
+            frame.faces = [replace(face, track=old) if face.track == new else face for face in frame.faces]
 
     def _fill(self, history: _History, index: int, face: FoundFace) -> None:
         """Put faces into the waiting frames between the last face of a track and this one."""
@@ -155,8 +166,8 @@ class FaceTracks:
         box = ((1 - share) * boxes[0] + share * boxes[1]).astype(np.float32)
         points, side = between(before.landmarks, after.landmarks, share)
         if image_bgr is not None:
-            five = np.stack([points[36:42].mean(axis=0), points[42:48].mean(axis=0), *points[[30, 48, 54]]])
-            seen = self._landmarker.landmarks(image_bgr, Detection(box, 0.0, five.astype(np.float32)))
+            five = five_points(points).astype(np.float32)
+            seen = self._landmarker.landmarks(image_bgr, Detection(box, 0.0, five))
             off = float(np.median(np.linalg.norm(seen - points, axis=1))) / side
             points = seen if off <= _FARTHEST else points
         return replace(after, box_xyxy=box, landmarks=points, score=None, origin=FILLED, track=before.track)

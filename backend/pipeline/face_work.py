@@ -19,7 +19,7 @@ from backend.core.errors import BadInputError
 from backend.pipeline.context import StageContext
 from backend.storage.atomic import require_free_disk
 from backend.storage.face_trash import free_name
-from backend.storage.faceset import FaceRecord
+from backend.storage.faceset import PACK_NAME, FaceRecord
 from backend.storage.workspace import SideFiles
 
 Item = TypeVar("Item")
@@ -36,7 +36,10 @@ _DISK_EVERY = 64
 
 def need_faces(side: SideFiles) -> list[FaceRecord]:
     """The usable faces of a side in their order. BadInputError when there are none."""
-    records = side.faceset().records()
+    faceset = side.faceset()
+    records = faceset.records()
+    if not records and faceset.pack_file:
+        raise BadInputError(f"All {side.name} faces are in {PACK_NAME}.", "Unpack it first.")
     if not records:
         raise BadInputError(f"There are no {side.name} faces.", "Extract or add faces first.")
     return records

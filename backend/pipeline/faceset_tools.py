@@ -19,12 +19,14 @@ from backend.pipeline.context import StageContext
 from backend.pipeline.face_packing import pack_side, unpack_side
 from backend.pipeline.face_pictures import write_debug_images, write_masks
 from backend.pipeline.face_png_to_jpg import convert_png_faces
-from backend.pipeline.face_work import each, need_faces, tell_problems, teller
+from backend.pipeline.face_work import each, need_faces, staging, tell_problems, teller
 from backend.storage.face_file import write_face
+from backend.storage.face_index import stamps
 from backend.storage.face_meta import META_NAME, restore_meta, save_meta
 from backend.storage.faceset import FaceRecord
-from backend.storage.image import read_image
-from backend.storage.tool_undo import ToolUndo, note_undo
+from backend.storage.image import list_images, read_image
+from backend.storage.linking import link_file
+from backend.storage.tool_undo import ToolUndo, note_undo, park
 from backend.storage.workspace import SideFiles
 
 _LONGEST_STEM = 200
@@ -43,7 +45,7 @@ def run(settings: FacesetSettings, ctx: StageContext) -> dict[str, Any]:
     Raises:
         BadInputError: there is nothing to do it with.
         DamagedFileError: a pack or a meta.dat that cannot be read.
-        DiskFullError: too little disk. On any error and on a stop nothing is half done.
+        DiskFullError: too little disk. On any error and on a stop nothing is half done; measure keeps what it noted.
     """
     began = time.monotonic()
     result = _ACTIONS[settings.action](settings, ctx)
@@ -65,16 +67,29 @@ def _save_metadata(settings: FacesetSettings, ctx: StageContext) -> dict[str, An
 def _restore_metadata(settings: FacesetSettings, ctx: StageContext) -> dict[str, Any]:
     """From meta.dat when it is there, then from what the side index knows of the files that are still without data."""
     side = _side(settings, ctx)
-    faceset = side.faceset()
-    from_meta = 0
-    if (side.aligned_dir / META_NAME).is_file():
-        restored = restore_meta(side.aligned_dir, teller(ctx, "restoring"))
-        tell_problems([f"Not restored from {META_NAME}: {name}: {why}" for name, why in restored.failed], ctx)
-        from_meta = len(restored.names)
-    from_index = len(faceset.restore_metadata())
-    left = len(faceset.damaged())
+    from_meta = _restore_from_meta(side, ctx) if (side.aligned_dir / META_NAME).is_file() else 0
+    from_index = len(side.faceset().restore_metadata())
+    left = len(side.faceset().damaged())
     ctx.milestone("restored", f"Data of {from_meta:,} faces from {META_NAME}, of {from_index:,} from the side index.")
     return {"from_meta": from_meta, "from_index": from_index, "left": left}
+
+
+def _restore_from_meta(side: SideFiles, ctx: StageContext) -> int:
+    """Put the data of meta.dat into copies that then take the place of all faces at once; the number of restored faces.
+
+    The faces as they were lie in the trash as one batch: what was corrected since meta.dat was saved can come back.
+    """
+    with staging(side) as folder:
+        for path in [side.aligned_dir / META_NAME, *list_images(side.aligned_dir)]:
+            link_file(path, folder / path.name)
+        restored = restore_meta(folder, teller(ctx, "restoring"))
+        tell_problems([f"Not restored from {META_NAME}: {name}: {why}" for name, why in restored.failed], ctx)
+        batch = ""
+        if stamps(folder) != stamps(side.aligned_dir):
+            batch = side.faceset().swap_in(folder, f"data restored from {META_NAME}")
+    parked = {} if restored.failed else park(side, [META_NAME])
+    note_undo(ctx.job_dir, ToolUndo(batch=batch, parked=parked))
+    return len(restored.names)
 
 
 def _original_names(settings: FacesetSettings, ctx: StageContext) -> dict[str, Any]:

@@ -12,18 +12,15 @@ import numpy.typing as npt
 from backend.core.errors import BadInputError
 from backend.core.faces import Detection, Face
 from backend.models.detection.base import Image, Landmarker
-from backend.models.detection.points5 import landmarks_from_points
+from backend.models.detection.points5 import five_points, landmarks_from_points
 from backend.ops.align import Float64, invert, transform_points, umeyama
 from backend.ops.pose import LANDMARKS_3D
+from backend.ops.track import overlap
 from backend.storage.image import decode_image, encode_image
 
-_EYES_3D_FACE = np.stack(
-    [
-        LANDMARKS_3D[36:42, :2].mean(axis=0),
-        LANDMARKS_3D[42:48, :2].mean(axis=0),
-        LANDMARKS_3D[[48, 54], :2].mean(axis=0),
-    ]
-)
+_FIVE_3D_FACE = five_points(LANDMARKS_3D[:, :2])
+_EYES_3D_FACE = np.stack([*_FIVE_3D_FACE[:2], _FIVE_3D_FACE[3:].mean(axis=0)])
+_FIVE_3D_FACE.setflags(write=False)
 _EYES_3D_FACE.setflags(write=False)
 
 _SMALLEST_PX = 4.0
@@ -107,7 +104,7 @@ def refine(frame_bgr: Image, landmarks_68x2: npt.ArrayLike, landmarker: Landmark
     matrix, side = _upright_view(rough)
     view = cv2.warpAffine(frame_bgr, matrix, (side, side), flags=cv2.INTER_LINEAR)
     seen = transform_points(rough, matrix)
-    five = five_of(seen).astype(np.float32) if clicked or landmarker.name != "points5" else None
+    five = five_points(seen).astype(np.float32) if clicked or landmarker.name != "points5" else None
     found = landmarker.landmarks(view, Detection(face_box(seen).astype(np.float32), 1.0, five))
     placed = transform_points(found, invert(matrix))
     if not _believable(rough, placed):
@@ -144,7 +141,7 @@ def same_face(landmarks_68x2: npt.ArrayLike, others: Sequence[npt.ArrayLike]) ->
     """Number of the one among other faces that covers most of the same place; None when none does."""
     if not others:
         return None
-    shares = [_iou(face_box(landmarks_68x2), face_box(other)) for other in others]
+    shares = overlap(face_box(landmarks_68x2)[None], np.stack([face_box(other) for other in others]))[0]
     best = int(np.argmax(shares))
     return best if shares[best] >= _SAME_FACE_IOU else None
 
@@ -184,12 +181,6 @@ def moved_mask(mask: npt.NDArray[np.uint8], across_23: npt.ArrayLike, size: int)
     return np.frombuffer(encode_image(warped, ".png"), np.uint8)
 
 
-def five_of(landmarks_68x2: npt.ArrayLike) -> Float64:
-    """(5, 2) eye centres, nose tip and mouth corners of 68 landmarks."""
-    p = np.asarray(landmarks_68x2, np.float64)
-    return np.stack([p[36:42].mean(axis=0), p[42:48].mean(axis=0), p[30], p[48], p[54]])
-
-
 def _sides_in_order(points: Float64) -> Float64:
     """Eyes and mouth corners with the one first that is on the left when the face stands upright."""
     down = points[3:].mean(axis=0) if len(points) == 5 else points[2]
@@ -204,7 +195,7 @@ def _sides_in_order(points: Float64) -> Float64:
 
 def _upright_view(landmarks: Float64) -> tuple[Float64, int]:
     """(2, 3) matrix to a square view in which the face stands upright in the middle, and the view's side in pixels."""
-    eyes = five_of(landmarks)[:2]
+    eyes = five_points(landmarks)[:2]
     across = eyes[1] - eyes[0]
     angle = float(np.arctan2(across[1], across[0]))
     low, high = landmarks.min(axis=0), landmarks.max(axis=0)
@@ -223,11 +214,3 @@ def _believable(rough: Float64, placed: Float64) -> bool:
     before, after = (float(np.linalg.norm(np.ptp(points, axis=0))) for points in (rough, placed))
     shift = float(np.linalg.norm(rough.mean(axis=0) - placed.mean(axis=0)))
     return shift <= _MOST_SHIFT * before and before / _MOST_ZOOM <= after <= before * _MOST_ZOOM
-
-
-def _iou(one: Float64, other: Float64) -> float:
-    """Shared area of two boxes divided by the area of both."""
-    sides = np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2])
-    shared = float(np.prod(np.maximum(sides, 0)))
-    both = float(np.prod(one[2:] - one[:2]) + np.prod(other[2:] - other[:2])) - shared
-    return shared / both if both > 0 else 0.0

@@ -208,14 +208,16 @@ class FixSession:
             return given, "none"
 
     def _write(self, placed: _Placed, request: FixRequest, path: Path) -> None:
-        """Cut the face out and write it, with the type and size of the file it replaces."""
+        """Cut the face out and write it, with the type, size and number of channels of the file it replaces."""
         face_type, size = FaceType.from_letter(request.face_type), request.image_size
-        old: Face | None = None
+        old, gray = None, False
         if placed.replaces:
-            old, (old_size, _) = read_sized_face(self._side.aligned_dir / placed.replaces)
+            replaced = self._side.aligned_dir / placed.replaces
+            old, (old_size, _) = read_sized_face(replaced)
+            gray = read_image(replaced, None).ndim == 2
             if old.face_type is not FaceType.MARK_ONLY:
                 face_type, size = old.face_type, old_size
-        maker = FaceMaker(face_type, size, request.jpeg_quality)
+        maker = FaceMaker(face_type, size, request.jpeg_quality, 1 if gray else 3)
         landmarker = "" if placed.landmarker == "none" else placed.landmarker
         found = FoundFace(
             face_box(placed.landmarks), placed.landmarks, None, placed.track, MANUAL, landmarker=landmarker

@@ -18,6 +18,7 @@ from backend.core.settings import PersonsSettings
 from backend.environment import usable_cores, weights_folder
 from backend.ops.persons import LOOK_SIZE, group, look
 from backend.pipeline.context import StageContext
+from backend.pipeline.face_work import need_faces
 from backend.pipeline.sort_measures import load
 from backend.storage.faceset import FaceRecord, Faceset
 from backend.storage.weights import catalog, default_folder, obtain
@@ -73,10 +74,8 @@ def run(settings: PersonsSettings, ctx: StageContext) -> dict[str, Any]:
         BadInputError: the faceset is empty, no face can be read, or an example is no face of it.
         WeightsMissingError, DamagedFileError: the recognition network cannot be had.
     """
+    records = need_faces(ctx.project.side(settings.side))
     faceset = ctx.project.side(settings.side).faceset()
-    records = faceset.records()
-    if not records:
-        raise BadInputError(f"There are no {settings.side} faces.", "Extract faces first.")
     examples = _examples(settings, {record.path.name for record in records})
     way = choose_way(settings, weights_folder() or default_folder(ctx.project.path.parent))
     ctx.log(way.reason)
@@ -124,9 +123,10 @@ def choose_way(settings: PersonsSettings, weights_dir: Path) -> Way:
         if settings.method == "auto":
             reason += f" Better: the recognition network {_NETWORK}. {present.how_to_get}"
         return Way("looks", reason, _look_of, _median, _LOOKS_APART * 2 ** (1 - 2 * settings.strictness))
-    from backend.models.detection.recognition import SAME_PERSON_COSINE, SFace
+    from backend.models.detection.build import build_recogniser
+    from backend.models.detection.recognition import SAME_PERSON_COSINE
 
-    network = SFace(obtain(_NETWORK, weights_dir)[0])
+    network = build_recogniser(_NETWORK, obtain(_NETWORK, weights_dir))
     cosine = SAME_PERSON_COSINE + _COSINE_RANGE * (settings.strictness - 0.5)
     reason = f"Persons are told apart by the recognition network {_NETWORK}."
     return Way("embedding", reason, partial(_embedding_of, network), _direction, math.sqrt(2 - 2 * cosine))

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from backend.core.errors import BadInputError, DamagedFileError
 from backend.core.settings import SortSettings
 from backend.pipeline.context import StageContext
+from backend.pipeline.face_work import need_faces
 from backend.pipeline.sort_methods import METHODS, Arrangement, Faces
 from backend.storage.faceset import FaceRecord, Faceset
 from backend.storage.sort_values import write_values
@@ -40,12 +41,11 @@ def run(settings: SortSettings, ctx: StageContext) -> dict[str, Any]:
     Raises:
         BadInputError: the faceset is empty, none of it can be read, or nothing would be left.
     """
+    records = need_faces(ctx.project.side(settings.side))
     faceset = ctx.project.side(settings.side).faceset()
-    records = faceset.records()
     damaged = faceset.damaged()
-    if not records:
-        raise BadInputError(f"There are no {settings.side} faces to sort.", "Extract faces first.")
     method = METHODS[settings.by]
+    method.check(settings, ctx)
     faces, unreadable = _measured(records, method.measure, settings, ctx)
     for sentence in [f"{name} is left out: {reason}" for name, reason in damaged] + unreadable:
         ctx.log(sentence, "warning")

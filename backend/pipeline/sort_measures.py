@@ -17,6 +17,7 @@ from backend.ops.likeness import colour_thumbnail, face_details
 from backend.ops.mask import hull_mask, polygons_mask
 from backend.ops.pose import estimate_pose
 from backend.ops.quality import sharpness
+from backend.ops.recrop import decode_mask
 from backend.storage.faceset import FaceRecord
 from backend.storage.jpeg import is_complete_jpeg, read_header
 
@@ -185,7 +186,7 @@ def mask_coverage(record: FaceRecord) -> float:
     scale = _MASK_PX / size
     hull = hull_mask((_MASK_PX, _MASK_PX), face.landmarks * scale, face.eyebrows_expand_mod) > 0
     if face.xseg_mask is not None:
-        mask = cv2.imdecode(face.xseg_mask, cv2.IMREAD_GRAYSCALE)
+        mask = decode_mask(face.xseg_mask)
         if mask is None:
             raise DamagedFileError(f"The mask in {record.path.name} cannot be decoded.", "Apply the mask again.")
         left = cv2.resize(mask, (_MASK_PX, _MASK_PX), interpolation=cv2.INTER_AREA) >= 128

@@ -58,16 +58,22 @@ class Arrangement:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
+def _no_check(settings: SortSettings, ctx: StageContext) -> None:
+    """For methods that need nothing but the faces."""
+
+
 class Method(NamedTuple):
     """A way to sort.
 
     Attributes:
         measure: one face -> its value; DamagedFileError and OSError when it cannot be read.
         arrange: all faces and their values -> the new order.
+        check: before anything is measured: BadInputError when something else is missing.
     """
 
     measure: Callable[[FaceRecord], Any]
     arrange: Callable[[Faces], Arrangement]
+    check: Callable[[SortSettings, StageContext], None] = _no_check
 
 
 def _up(faces: Faces) -> Arrangement:
@@ -103,11 +109,14 @@ def _chain(walk: Callable[[Vectors, Callable[[], None]], Any]) -> Callable[[Face
     return arrange
 
 
+def _need_persons(settings: SortSettings, ctx: StageContext) -> None:
+    if not ctx.project.side(settings.side).faceset().persons():
+        raise BadInputError("The persons in this faceset were not told apart yet.", "Tell the persons apart first.")
+
+
 def _by_person(faces: Faces) -> Arrangement:
     """Each person's faces together, by track and frame; those of nobody come last."""
     persons = faces.ctx.project.side(faces.settings.side).faceset().persons()
-    if not persons:
-        raise BadInputError("The persons in this faceset were not told apart yet.", "Tell the persons apart first.")
 
     def place(index: int) -> tuple[Any, ...]:
         record = faces.records[index]
@@ -173,12 +182,20 @@ def _best(faces: Faces) -> Arrangement:
     return Arrangement(chosen, dict.fromkeys(sorted(others), "others of this pose are better"), values.tolist())
 
 
+def _other(settings: SortSettings) -> str:
+    return "dst" if settings.side == "src" else "src"
+
+
+def _need_other(settings: SortSettings, ctx: StageContext) -> None:
+    other = _other(settings)
+    if not ctx.project.side(other).faceset().records():
+        raise BadInputError(f"There are no {other} faces whose poses could be matched.", f"Extract the {other} faces.")
+
+
 def _matching(faces: Faces) -> Arrangement:
     """As many of every pose as the other side has, the sharpest ones."""
-    other = "dst" if faces.settings.side == "src" else "src"
+    other = _other(faces.settings)
     records = faces.ctx.project.side(other).faceset().records()
-    if not records:
-        raise BadInputError(f"There are no {other} faces whose poses could be matched.", f"Extract the {other} faces.")
     own = np.array([pose for pose, _ in faces.values])
     values = np.array([value for _, value in faces.values])
     matched = matching_poses(
@@ -228,13 +245,13 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "absdiff-dissim": Method(measures.colour_pixels, _chain(farthest_chain)),
         "mask": Method(measures.mask_coverage, _down),
         "name": Method(frame_name, _by_frame),
-        "person": Method(_nothing, _by_person),
+        "person": Method(_nothing, _by_person, _need_persons),
         "one-face": Method(_frame, _alone_in_frame),
         "outliers": Method(measures.shape, _without_outliers),
         "duplicates": Method(measures.details, _without_duplicates),
         "best": Method(measures.best_facts, _best),
         "best-by-size": Method(measures.best_facts_by_size, _best),
-        "match-poses": Method(measures.pose_and_edge_value, _matching),
+        "match-poses": Method(measures.pose_and_edge_value, _matching, _need_other),
     }
 )
 """Sort method -> what it measures and how that orders the faces."""

@@ -24,6 +24,8 @@ OWN_VERSION = 2
 MAX_POLYGON_POINTS = 100_000
 MAX_NUMBER = 1e9
 """No coordinate and no measure of a face comes near this."""
+MAX_PIXELS = 1 << 26
+"""No aligned picture has so many, not even a whole frame."""
 
 _INCLUDE = 1
 _MAX_OWN_DEPTH = 32
@@ -52,6 +54,8 @@ def read_stored(path: Path) -> tuple[dict[str, Any], tuple[int, int]]:
     with _naming(path):
         data = jpeg.read_file(path)
         header = jpeg.read_header(data)
+        if header.width * header.height > MAX_PIXELS:
+            raise DamagedFileError(f"A picture of {header.width} x {header.height} px is no face.", _AGAIN)
         if not jpeg.is_complete_jpeg(data):
             raise DamagedFileError("The JPEG file is cut off.", _AGAIN)
         stored = _read_dict(data)
@@ -121,7 +125,7 @@ def write_face_image(
 
     Args:
         path: the target, ending in .jpg.
-        image_bgr: (h, w, 3) uint8.
+        image_bgr: (h, w, 3) uint8, or (h, w) for one channel.
         face: what the picture shows.
         quality: of the JPEG, 1..100.
         durable: see atomic.replacing().

@@ -24,9 +24,11 @@ from backend.storage.atomic import read_json, write_json
 from backend.storage.face_file import read_sized_face
 
 INDEX_NAME = ".faceset.json"
+LATEST_NAME = ".faceset-latest.json"
+"""Entries that changed since the index was last written as a whole."""
 INDEX_VERSION = 2
-_SAVED_SHARE = 100
-"""The index is written when one in so many faces changed: writing all of them takes as long as reading a few."""
+_WHOLE_SHARE = 100
+"""The index is written as a whole when one in so many faces changed, as that takes long; before, only the changes."""
 FACE_SUFFIXES = (".jpg", ".jpeg")
 
 Stamp = tuple[int, int, int]
@@ -82,13 +84,12 @@ class FaceIndex:
         self._folder = folder
         self._entries: dict[str, Entry] = {}
         self._loaded = False
-        self._unsaved = 0
+        self._latest: set[str] = set()
 
     def refresh(self) -> Mapping[str, Entry]:
         """Entries of all files that are there now, by name. Reads only new and changed files."""
         if not self._loaded:
-            self._entries = _load(self._folder / INDEX_NAME)
-            self._loaded = True
+            self._open()
         now = stamps(self._folder)
         stale = [name for name, stamp in now.items() if name not in self._entries or self._entries[name].stamp != stamp]
         changed = set(stale)
@@ -97,15 +98,15 @@ class FaceIndex:
                 read = pool.map(lambda name: self._read(name, now[name]), stale)
                 fresh = {name: entry for name, entry in zip(stale, read, strict=True) if entry is not None}
             kept = {name: entry for name, entry in self._entries.items() if name not in changed}
-            self._unsaved += len(stale) + len(self._entries.keys() - now.keys())
+            self._latest |= changed | (self._entries.keys() - now.keys())
             self._entries = {name: entry for name in now if (entry := fresh.get(name) or kept.get(name))}
-            if self._unsaved * _SAVED_SHARE >= len(self._entries):
-                self._save()
+            self._save()
         return self._entries
 
     def rename(self, names: Mapping[str, str]) -> None:
         """Follow renamed files; ``names`` is old -> new."""
         self._entries = {names.get(name, name): entry for name, entry in self._entries.items()}
+        self._latest = set(self._entries)
         self._save()
 
     def known(self) -> Mapping[str, Entry]:
@@ -125,23 +126,40 @@ class FaceIndex:
             what = error.what.removeprefix(f"{name}: ") if damaged else f"it cannot be read ({error.strerror})."
             return Entry(stamp, before.face if before else None, before.size if before else (0, 0), what)
 
+    def _open(self) -> None:
+        latest = _load(self._folder / LATEST_NAME)
+        known = {**_load(self._folder / INDEX_NAME), **latest}
+        self._entries = {name: entry for name, entry in known.items() if entry is not None}
+        self._latest = set(latest)
+        self._loaded = True
+
     def _save(self) -> None:
-        self._unsaved = 0
+        """Write what changed down at once: the data of a face may be lost before anything else changes."""
         if not self._folder.is_dir():
             return
-        stored = {name: _entry_to_json(entry) for name, entry in self._entries.items()}
         with contextlib.suppress(OSError):
-            write_json(self._folder / INDEX_NAME, {"version": INDEX_VERSION, "faces": stored}, durable=False)
+            if len(self._latest) * _WHOLE_SHARE < len(self._entries):
+                _write(self._folder / LATEST_NAME, {name: self._entries.get(name) for name in self._latest})
+                return
+            _write(self._folder / INDEX_NAME, self._entries)
+            (self._folder / LATEST_NAME).unlink(missing_ok=True)
+            self._latest = set()
 
 
-def _load(path: Path) -> dict[str, Entry]:
-    """The stored entries; none when the index is missing or damaged."""
+def _write(path: Path, entries: Mapping[str, Entry | None]) -> None:
+    stored = {name: None if entry is None else _entry_to_json(entry) for name, entry in entries.items()}
+    write_json(path, {"version": INDEX_VERSION, "faces": stored}, durable=False)
+
+
+def _load(path: Path) -> dict[str, Entry | None]:
+    """The stored entries, None for files that are gone; nothing when the file is missing or damaged."""
     try:
         stored = read_json(path)
         if stored["version"] not in (1, INDEX_VERSION):
             return {}
         poses = stored["version"] == INDEX_VERSION
-        return {str(name): _entry_of_json(entry, poses) for name, entry in stored["faces"].items()}
+        faces = stored["faces"].items()
+        return {str(name): None if entry is None else _entry_of_json(entry, poses) for name, entry in faces}
     except (OSError, DamagedFileError, ValueError, TypeError, KeyError, AttributeError):
         return {}
 

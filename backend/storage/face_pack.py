@@ -22,7 +22,7 @@ from backend.storage import jpeg, pack_config
 from backend.storage.atomic import replacing, require_free_disk
 from backend.storage.face_file import read_sized_face
 from backend.storage.face_index import FACE_SUFFIXES
-from backend.storage.faceset import PACK_NAME, Faceset
+from backend.storage.faceset import Faceset
 
 VERSION = 1
 BY_PACK = "pack"
@@ -127,25 +127,22 @@ class _Steps:
             self._progress(self._done // 2, self._total)
 
 
-def pack_faceset(faceset: Faceset, keep_files: bool, progress: Progress | None = None) -> Path:
-    """Pack all usable faces, in their order, into the faceset.pak of their folder.
+def pack_faceset(faceset: Faceset, path: Path, progress: Progress | None = None) -> list[str]:
+    """Pack all usable faces, in their order.
 
     Args:
-        faceset: the faces.
-        keep_files: leave the loose files; else those that were packed go to the trash.
+        faceset: the faces, which stay.
+        path: the pack; a file that is there is replaced when the new one is complete.
         progress: called with (done, total).
 
     Returns:
-        the pack. Errors as write_pack().
+        names of the faces in it. Errors as write_pack().
     """
     titles, persons = (faceset.person_titles, faceset.persons()) if faceset.persons_by == BY_PACK else ({}, {})
     names = faceset.names()
     people = {name: titles.get(number, str(number)) for name, number in persons.items()}
-    path = faceset.folder / PACK_NAME
     write_pack(path, [FaceToPack(faceset.folder / n, n, people.get(n, "")) for n in names], progress)
-    if not keep_files:
-        faceset.trash(names, f"packed into {PACK_NAME}")
-    return path
+    return names
 
 
 def _read_index(file: BinaryIO, path: Path) -> list[PackedFace]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -24,7 +24,7 @@ class Persons:
     Attributes:
         method: how they were told apart, "" when they never were.
         made: names this finding; numbers of another one mean other persons.
-        numbers: file name -> person. Names of faces in the trash may be among them.
+        numbers: file name -> person.
         titles: person -> what it is called, where that is known.
     """
 
@@ -57,6 +57,31 @@ class FacePersons:
         """Replace what is stored by a new finding."""
         self._store(Persons(method, secrets.token_hex(6), dict(numbers), dict(titles)))
 
+    def extend(
+        self, numbers: Mapping[str, int], method: str, titles: Mapping[int, str], taken: Iterable[int] = ()
+    ) -> None:
+        """Add further faces, whose persons are none of those that are stored; removed faces still get theirs back.
+
+        Args:
+            numbers: file name -> person; the persons get new numbers behind all others.
+            method: noted when nothing was stored.
+            titles: person -> name, for those that have one.
+            taken: numbers of persons that may come back.
+        """
+        known = self.read()
+        first = 1 + max([*known.numbers.values(), *taken], default=-1)
+        new = {person: first + place for place, person in enumerate(sorted(set(numbers.values())))}
+        together = {**known.numbers, **{name: new[person] for name, person in numbers.items()}}
+        named = {**known.titles, **{new[person]: title for person, title in titles.items() if person in new}}
+        self._store(Persons(known.method or method, known.made or secrets.token_hex(6), together, named))
+
+    def drop(self, names: Collection[str]) -> None:
+        """Forget files that are gone, so that new ones of their names do not pass for them."""
+        known = self.read()
+        left = {name: number for name, number in known.numbers.items() if name not in names}
+        if len(left) < len(known.numbers):
+            self._store(replace(known, numbers=left))
+
     def forget(self) -> None:
         """Store nothing, as before the first finding."""
         self._path.unlink(missing_ok=True)
@@ -64,10 +89,14 @@ class FacePersons:
     # -- files that get other names
 
     def expect(self, names: Mapping[str, str]) -> None:
-        """Before files are renamed old -> new: note the numbers they will have, so that settle() needs no names."""
+        """Before files are renamed: note the numbers they will have, so that settle() needs no names.
+
+        Args:
+            names: old -> new of all files that are there; numbers of others are forgotten.
+        """
         known = self.read()
         if known.method:
-            self._store(known, {names.get(name, name): number for name, number in known.numbers.items()})
+            self._store(known, {names[name]: number for name, number in known.numbers.items() if name in names})
 
     def settle(self, renamed: bool) -> None:
         """After a renaming that was finished or taken back; doing it twice does no harm."""
@@ -100,7 +129,15 @@ class FacePersons:
         known = self.read()
         numbers = {name: before.numbers[stored] for stored, name in names.items() if stored in before.numbers}
         if numbers and known.made in ("", before.made):
-            self._store(Persons(before.method, before.made, {**known.numbers, **numbers}, before.titles))
+            titles = {**before.titles, **known.titles}
+            self._store(Persons(before.method, before.made, {**known.numbers, **numbers}, titles))
+
+    def numbers_in(self, noted: Mapping[str, Any] | None) -> list[int]:
+        """The numbers that of() noted; none when the note is missing or damaged."""
+        try:
+            return list(_persons(noted or {}, "persons").numbers.values())
+        except (ValueError, TypeError, KeyError, AttributeError):
+            return []
 
     def _store(self, persons: Persons, expected: Mapping[str, int] | None = None) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)

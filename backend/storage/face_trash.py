@@ -20,6 +20,8 @@ from backend.storage.face_persons import FacePersons
 from backend.storage.moving import move_all
 
 LOG_NAME = ".batches.json"
+PUT_ASIDE = "put-aside"
+"""Folder in the trash for files of a faceset that are no faces: PNG files and packs."""
 
 _REMOVED, _SWAPPED, _TAKEN_BACK = "removed", "swapped", "taken back"
 
@@ -55,8 +57,8 @@ class FaceTrash:
         self._trash = trash
         self._persons = persons
 
-    def put(self, names: Collection[str], reason: str = "") -> str:
-        """Move files here as one batch and return its id, "" when none of them exists.
+    def put(self, names: Collection[str], reason: str = "", packed: bool = False) -> str:
+        """Move files here as one batch and return its id, "" when none of them exists; see Faceset.trash().
 
         The batch is noted before the files move, so that an interruption leaves nothing that cannot be taken back.
         """
@@ -65,6 +67,8 @@ class FaceTrash:
             return ""
         for name, stored in batch["moves"]:
             (self._folder / name).rename(self._trash / stored)
+        if not packed:
+            self._persons.drop({name for name, _ in batch["moves"]})
         return str(batch["id"])
 
     def swap(self, incoming: Path, reason: str) -> str:
@@ -82,6 +86,7 @@ class FaceTrash:
         old = [] if batch is None else batch["moves"]
         out = [(self._folder / name, self._trash / stored) for name, stored in old]
         move_all(self._folder, [*out, *((incoming / name, self._folder / name) for name in fresh)])
+        self._persons.drop({name for name, _ in old}.difference(fresh))
         with contextlib.suppress(OSError):
             incoming.rmdir()
         return "" if batch is None else str(batch["id"])
@@ -130,14 +135,22 @@ class FaceTrash:
                 found.append(TrashBatch(str(batch.get("id", "")), noted, str(batch.get("reason", "")), names))
         return found
 
+    def persons(self) -> list[int]:
+        """Numbers of the persons that faces here may get back."""
+        return [n for batch in self._batches() for n in self._persons.numbers_in(batch.get("persons"))]
+
     def empty(self) -> int:
-        """Delete every face here for good; how many there were."""
-        names = self.names()
-        for name in names:
-            (self._trash / name).unlink(missing_ok=True)
+        """Delete every face here, and every file that was put aside, for good; how many there were."""
+        aside = self._trash / PUT_ASIDE
+        files = [self._trash / name for name in self.names()]
+        files += [path for path in aside.iterdir() if path.is_file()] if aside.is_dir() else []
+        for path in files:
+            path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            aside.rmdir()
         if self._trash.is_dir():
             self._write(self._batches())
-        return len(names)
+        return len(files)
 
     def _swap_back(self, batch: Mapping[str, Any], present: Collection[str]) -> list[str]:
         faces = stamps(self._folder).keys()

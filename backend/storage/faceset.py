@@ -55,6 +55,7 @@ class Faceset:
         self._lock = threading.RLock()
         self._fresh_at = 0
         self._held = 0
+        self._stems: tuple[Mapping[str, Entry], frozenset[str]] = ({}, frozenset())
 
     # -- reading
 
@@ -103,7 +104,10 @@ class Faceset:
         with self._lock:
             if stamp != self._fresh_at:
                 return None
-            return frozenset(_stem(e.face) for e in self._index.known().values() if e.face is not None)
+            known = self._index.known()
+            if self._stems[0] is not known:
+                self._stems = known, frozenset(_stem(e.face) for e in known.values() if e.face is not None)
+            return self._stems[1]
 
     @property
     def pack_file(self) -> Path | None:
@@ -142,6 +146,11 @@ class Faceset:
         """
         with self._alone():
             self._persons.write(mapping, method, titles or {})
+
+    def add_persons(self, mapping: Mapping[str, int], method: str, titles: Mapping[int, str]) -> None:
+        """Say who further faces show: persons of their own, with numbers behind all others. See set_persons()."""
+        with self._alone():
+            self._persons.extend(mapping, method, titles, self._trash.persons())
 
     # -- order
 
@@ -215,10 +224,13 @@ class Faceset:
             lost = {n: e for n, e in self._refresh().items() if e.problem and e.face is not None}
             return [name for name, entry in lost.items() if self._mend(name, entry)]
 
-    def trash(self, names: Iterable[str], reason: str = "") -> str:
-        """Move faces to the trash as one batch, with a note why; its id, "" when none of them exists."""
+    def trash(self, names: Iterable[str], reason: str = "", packed: bool = False) -> str:
+        """Move faces to the trash as one batch, with a note why; its id, "" when none of them exists.
+
+        Persons are forgotten with their faces and come back with them; those of packed faces stay known.
+        """
         with self._alone():
-            return self._trash.put([name for name in dict.fromkeys(names) if Path(name).name == name], reason)
+            return self._trash.put([name for name in dict.fromkeys(names) if Path(name).name == name], reason, packed)
 
     def begin_fresh(self, reason: str = "extracted again") -> str:
         """Before extracting again: all faces go to the trash as one batch, order and persons are forgotten; its id."""
@@ -265,7 +277,7 @@ class Faceset:
         return self._trash.batches()
 
     def empty_trash(self) -> int:
-        """Delete the faces in the trash for good; how many there were."""
+        """Delete the faces in the trash, and other files that tools put aside there, for good; how many there were."""
         with self._alone():
             return self._trash.empty()
 

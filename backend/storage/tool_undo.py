@@ -10,15 +10,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from backend.core.errors import BadInputError, DamagedFileError
 from backend.storage.atomic import move_over, read_json, write_json
 from backend.storage.face_index import stamps
-from backend.storage.face_trash import free_name
+from backend.storage.face_trash import PUT_ASIDE, free_name
 from backend.storage.project import SideFiles
 
 UNDO_FILE = "undo.json"
 UNDONE_FILE = "undone.json"
 """What UNDO_FILE becomes once it was taken back."""
-
-_PARKED = "put-aside"
-"""Folder in the trash for files that are no faces: PNG files and packs."""
 
 
 class ToolUndo(BaseModel):
@@ -57,7 +54,7 @@ def note_undo(job_dir: Path, undo: ToolUndo) -> None:
 
 def park(side: SideFiles, names: Iterable[str]) -> dict[str, str]:
     """Move files that are no faces out of the faceset into its trash; name there -> name before."""
-    folder = side.trash_dir / _PARKED
+    folder = side.trash_dir / PUT_ASIDE
     folder.mkdir(parents=True, exist_ok=True)
     taken = {path.name.lower() for path in folder.iterdir()}
     parked = {free_name(name, taken): name for name in names}
@@ -69,11 +66,7 @@ def park(side: SideFiles, names: Iterable[str]) -> dict[str, str]:
 def can_undo(job_dir: Path, side: SideFiles) -> bool:
     """Whether what the job did can still be taken back. Cheap."""
     undo = _read(job_dir)
-    if undo is None:
-        return False
-    batches = side.faceset().trash_batches() if undo.batch else []
-    kept = not undo.batch or (bool(batches) and batches[0].id == undo.batch)
-    return kept and all((side.trash_dir / _PARKED / stored).is_file() for stored in undo.parked)
+    return undo is not None and not _hindrance(undo, side)
 
 
 def take_back(job_dir: Path, side: SideFiles) -> str:
@@ -86,10 +79,10 @@ def take_back(job_dir: Path, side: SideFiles) -> str:
         BadInputError: it was taken back already, or the trash has changed since.
     """
     undo = _read(job_dir)
-    if undo is None or not can_undo(job_dir, side):
-        raise BadInputError(
-            "This can no longer be taken back.", "The trash was changed since; single faces can be restored from there."
-        )
+    if undo is None:
+        raise BadInputError("There is nothing of this job left to take back.")
+    if hindrance := _hindrance(undo, side):
+        raise BadInputError("This can no longer be taken back.", hindrance)
     faceset = side.faceset()
     back: list[str] = faceset.undo() if undo.batch else []
     here = set(stamps(side.aligned_dir))
@@ -116,7 +109,18 @@ def unpark(side: SideFiles, parked: Mapping[str, str]) -> None:
     side.aligned_dir.mkdir(parents=True, exist_ok=True)
     taken = {path.name.lower() for path in side.aligned_dir.iterdir()}
     for stored, name in parked.items():
-        (side.trash_dir / _PARKED / stored).rename(side.aligned_dir / free_name(name, taken))
+        (side.trash_dir / PUT_ASIDE / stored).rename(side.aligned_dir / free_name(name, taken))
+
+
+def _hindrance(undo: ToolUndo, side: SideFiles) -> str:
+    """Why it cannot be taken back, as a sentence; "" when it can."""
+    batches = [batch.id for batch in side.faceset().trash_batches()] if undo.batch else []
+    parked = [side.trash_dir / PUT_ASIDE / stored for stored in undo.parked]
+    if (undo.batch and undo.batch not in batches) or not all(path.is_file() for path in parked):
+        return "What was there before is no longer in the trash."
+    if undo.batch and batches[0] != undo.batch:
+        return "Faces were removed since: bring those back first, or restore single faces from the trash."
+    return ""
 
 
 def _read(job_dir: Path) -> ToolUndo | None:

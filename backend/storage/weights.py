@@ -223,9 +223,9 @@ def obtain(name: str, weights_dir: Path) -> tuple[Path, ...]:
             f"There is no detector, landmarker or recogniser '{name}'.", f"There are {', '.join(CATALOG)}."
         )
     entry = CATALOG[name]
-    missing = _missing_packages(entry)
-    if missing:
-        raise BadInputError(f"'{name}' needs packages that are not installed.", _install(missing))
+    if _missing_packages(entry):
+        ways = _choice(name, entry, weights_dir).how_to_get
+        raise BadInputError(f"'{name}' needs packages that are not installed.", ways)
     in_package = _package_paths(entry)
     if len(in_package) != len(entry.package_files):
         raise BadInputError(f"The package {entry.packages[0]} has no weights.", _install(entry.packages[:1]))

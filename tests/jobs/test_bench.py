@@ -13,17 +13,18 @@ from backend.core.errors import BadInputError
 from backend.core.settings import TRAIN_SETTINGS
 from backend.jobs import bench
 from backend.jobs.bench import (
-    BEGIN,
     CARDS,
-    END,
+    FACES_SECTION,
     STEPS,
+    TRAINING_CHILD,
+    TRAINING_SECTION,
     BenchFlags,
     card_table,
     run_bench,
     step_table,
     tables,
-    write_section,
 )
+from backend.jobs.bench_tables import measure_in_child, write_section
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -84,17 +85,23 @@ def test_only_what_is_wanted_is_measured(monkeypatch: pytest.MonkeyPatch) -> Non
     assert len(list(tables(BenchFlags(quick=True), found))) == 3
 
 
-def test_the_section_of_a_document_is_replaced(tmp_path: Path) -> None:
+def test_the_section_of_a_document_is_replaced_and_no_other(tmp_path: Path) -> None:
     document = tmp_path / "docs" / "benchmarks.md"
-    write_section(document, "one")
-    assert document.read_text() == f"## python -m backend bench\n\n{BEGIN}\none\n{END}\n"
-    document.write_text(f"# Title\n\n{BEGIN}\nold\n{END}\n\nafter\n")
-    write_section(document, "two")
-    assert document.read_text() == f"# Title\n\n{BEGIN}\ntwo\n{END}\n\nafter\n"
+    begin, end = TRAINING_SECTION.begin, TRAINING_SECTION.end
+    write_section(document, "one", TRAINING_SECTION)
+    assert document.read_text() == f"## python -m backend bench\n\n{begin}\none\n{end}\n"
+    document.write_text(f"# Title\n\n{begin}\nold\n{end}\n\nafter\n")
+    write_section(document, "two", TRAINING_SECTION)
+    assert document.read_text() == f"# Title\n\n{begin}\ntwo\n{end}\n\nafter\n"
+    write_section(document, "three", FACES_SECTION)
+    write_section(document, "four", FACES_SECTION)
+    begun, ended = FACES_SECTION.begin, FACES_SECTION.end
+    added = f"## python -m backend bench --faces\n\n{begun}\nfour\n{ended}\n"
+    assert document.read_text() == f"# Title\n\n{begin}\ntwo\n{end}\n\nafter\n\n{added}"
 
 
 def test_the_command_prints_and_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    monkeypatch.setattr(bench, "measure_in_child", lambda request, folder: found(request))
+    monkeypatch.setattr(bench, "measure_in_child", lambda module, request, folder: found(request))
     document = tmp_path / "benchmarks.md"
     assert run_bench(["--only", "samples", "--quick", "--write"], document) == 0
     said = capsys.readouterr()
@@ -108,21 +115,23 @@ def test_the_command_prints_and_writes(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_a_child_that_fails_says_why(tmp_path: Path) -> None:
-    failed = bench.measure_in_child({"kind": "step", "settings": {"model_class": "none"}, "device": "cpu"}, tmp_path)
+    failed = measure_in_child(
+        TRAINING_CHILD, {"kind": "step", "settings": {"model_class": "none"}, "device": "cpu"}, tmp_path
+    )
     assert "none" in failed["failed"]
 
 
 def test_a_child_measures_a_small_step_and_samples(tmp_path: Path) -> None:
     small = {"resolution": 64, "archi": "df", "ae_dims": 32, "e_dims": 16, "d_dims": 16, "d_mask_dims": 4}
     request = {"kind": "step", "settings": {**small, "batch_size": 1, "precision": "fp32"}, "device": "cpu"}
-    step = bench.measure_in_child({**request, "seconds": 0.01, "arithmetic": True, "threads": 1}, tmp_path)
+    step = measure_in_child(TRAINING_CHILD, {**request, "seconds": 0.01, "arithmetic": True, "threads": 1}, tmp_path)
     assert len(step["walls_s"]) >= 3
     assert min(step["walls_s"]) > 0
     assert step["peak_mb"] > 100
     assert step["gflop"] > 0
     assert step["conv_gflops"] > 0
     request = {"kind": "samples", "side": 64, "transfer": "rct", "decode": True, "seconds": 0.1, "threads": 1}
-    assert bench.measure_in_child(request, tmp_path)["per_cpu_s"] > 1
+    assert measure_in_child(TRAINING_CHILD, request, tmp_path)["per_cpu_s"] > 1
 
 
 def test_the_command_line_imports_no_torch() -> None:

@@ -27,6 +27,7 @@ from backend.models.detection.points5 import landmarks_from_points
 from backend.models.detection.second_pass import SecondPass
 from backend.ops.align import face_matrix, transform_points
 from backend.ops.pose import LANDMARKS_3D
+from backend.storage.video import decode
 from backend.storage.weights import CATALOG, obtain
 from tests.models.detection_tools import EYES, PORTRAIT_BOX, portrait, shifted, smaller
 
@@ -207,6 +208,62 @@ def test_rotations_are_clockwise(degrees: int, corner_xy: tuple[int, int]) -> No
         find_faces(frame, finder, finder, 0, (45,))
 
 
+class Doubtful:
+    """Detections by the turn of a picture whose left-top corner is white; all points lie in a corner."""
+
+    name = "doubtful"
+
+    def __init__(self, **found: list[tuple[tuple[int, ...], float]]) -> None:
+        self.found = found
+        self.searches = 0
+
+    def detect(self, frame_bgr):
+        self.searches += 1
+        corners = {"up": (0, 0), "quarter": (0, -1), "over": (-1, -1)}
+        turn = next((turn for turn, corner in corners.items() if frame_bgr[corner].all()), "")
+        return [Detection(np.array(box, np.float32), score) for box, score in self.found.get(turn, [])]
+
+    def landmarks(self, frame_bgr, detection):
+        return np.repeat(detection.box_xyxy[None, :2], 68, axis=0)
+
+
+def found_by(finder: Doubtful, at_most: int = 0) -> list[tuple[list[float], float]]:
+    frame = np.zeros((40, 60, 3), np.uint8)
+    frame[0, 0] = frame[8, 17] = 255  # corners of the frame and of what is around the faces below
+    return [(d.box_xyxy.tolist(), d.score) for d, _ in find_faces(frame, finder, finder, at_most)]
+
+
+def test_a_sure_face_in_the_turned_frame_beats_a_doubtful_upright_one() -> None:
+    finder = Doubtful(up=[((22, 13, 32, 23), 0.9), ((40, 13, 45, 18), 0.8)], over=[((15, 4, 25, 14), 0.995)])
+    assert found_by(finder) == [([22, 13, 32, 23], 0.995), ([40, 13, 45, 18], 0.8)]
+    assert found_by(finder, 1) == [([22, 13, 32, 23], 0.995)]
+
+
+def test_doubtful_upright_faces_count_when_no_turn_is_sure() -> None:
+    finder = Doubtful(up=[((22, 13, 32, 23), 0.9)], quarter=[((4, 4, 14, 14), 0.98)])
+    assert found_by(finder) == [([22, 13, 32, 23], 0.9)]
+    assert finder.searches == 4
+
+
+def test_a_sure_upright_face_ends_the_search() -> None:
+    finder = Doubtful(up=[((22, 13, 32, 23), 0.99), ((40, 13, 45, 18), 0.8)], over=[((15, 4, 25, 14), 1.0)])
+    assert [score for _, score in found_by(finder)] == [0.99, 0.8]
+    assert finder.searches == 1
+
+
+def test_upside_down_clips_are_not_taken_for_upright(mtcnn, assets: Path) -> None:
+    """MTCNN sees a face in this frame as it is, with the mouth where the eyes are."""
+    frames = [frame.frame_bgr for frame in decode(assets / "data" / "address.mp4", 1.0, 2.0)][::4]
+    landmarker = build_landmarker("points5", ())
+    mistaken = 0
+    for frame in frames:
+        over = np.ascontiguousarray(frame[::-1, ::-1])
+        mistaken += bool(mtcnn.detect(over))
+        for _, points in find_faces(over, mtcnn, landmarker):
+            assert points[36:48, 1].mean() > points[48:, 1].mean()
+    assert mistaken
+
+
 def test_find_faces_keeps_the_largest(mtcnn) -> None:
     image = shifted(portrait(), 600, 0, (1112, 520))
     half = smaller(portrait(), 0.55)
@@ -221,13 +278,14 @@ def test_find_faces_keeps_the_largest(mtcnn) -> None:
 def test_yunet_reads_its_rows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     row = np.array([10, 20, 50, 60, *range(100, 110), 0.9], np.float32)
     tiny = np.array([10, 20, 5, 6, *range(10), 0.8], np.float32)
+    lying = np.array([90, 20, 50, 60, 120, 30, 120, 60, 110, 45, 100, 30, 100, 60, 0.9], np.float32)
 
     class Network:
         def setInputSize(self, size_wh):  # noqa: N802
             assert size_wh == (320, 240)
 
         def detect(self, frame):
-            return 1, np.stack([tiny, row])
+            return 1, np.stack([tiny, lying, row])
 
     monkeypatch.setattr(yunet_module.cv2.FaceDetectorYN, "create", lambda *args: Network())
     (tmp_path / "yunet.onnx").write_bytes(b"x")

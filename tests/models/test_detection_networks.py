@@ -12,6 +12,7 @@ import torch
 from backend.core.faces import Detection
 from backend.models.detection.build import DetectorOptions, LandmarkerOptions, build_detector, build_landmarker
 from backend.models.detection.fan import heatmap_points, sharp_points
+from backend.models.detection.find import find_faces, turn_back
 from backend.models.detection.s3fd import _decoded
 from backend.storage.weights import obtain
 from tests.models.detection_tools import EYES, PORTRAIT_BOX, portrait, random_weights
@@ -53,6 +54,17 @@ def test_blazeface_finds_the_portrait(assets: Path) -> None:
     (shifted,) = detector.detect(wide)
     np.testing.assert_allclose(shifted.box_xyxy - (800, 0, 800, 0), found.box_xyxy, atol=12)
     assert detector.detect(np.zeros((300, 900, 3), np.uint8)) == []
+
+
+@pytest.mark.parametrize("quarter", [0, 1, 2, 3])
+def test_blazeface_leaves_lying_faces_to_the_turned_frame(assets: Path, quarter: int) -> None:
+    detector = build_detector("blazeface", obtain("blazeface", assets / "models"))
+    landmarker = build_landmarker("facemesh", obtain("facemesh", assets / "models"))
+    lying = np.ascontiguousarray(np.rot90(portrait(), quarter))
+    assert bool(detector.detect(lying)) == (quarter == 0)
+    ((_, points),) = find_faces(lying, detector, landmarker)
+    eyes = turn_back(points, quarter, portrait().shape[:2])[36:48].mean(axis=0)
+    assert np.linalg.norm(eyes - np.mean(EYES, axis=0)) < 12
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ import pytest
 
 from backend.ops.align import CANONICAL_2D, umeyama
 from backend.ops.pose import LANDMARKS_3D
-from backend.ops.smooth import HISTORY, between, join, smooth_at, smooth_track, smoothing_radius, split
+from backend.ops.smooth import HISTORY, between, join, smooth_at, smoothing_radius, split
 
 COUNT = 80
 TIMES = np.arange(COUNT)
@@ -55,6 +55,10 @@ def test_taking_apart_and_joining_is_exact_and_the_similarity_is_the_alignment()
     matrix = umeyama(CANONICAL_2D[np.array(used) - 17], points[45, used])
     assert np.exp(motion.size[45]) == pytest.approx(np.hypot(matrix[0, 0], matrix[1, 0]))
     assert np.exp(1j * motion.angle[45]) == pytest.approx(np.exp(1j * np.arctan2(matrix[1, 0], matrix[0, 0])))
+
+
+def smooth_track(frames: np.ndarray, points: np.ndarray, strength: float) -> np.ndarray:
+    return np.stack([smooth_at(frames, points, index, strength) for index in range(len(points))])
 
 
 def test_no_strength_changes_nothing() -> None:

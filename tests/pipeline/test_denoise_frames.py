@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backend.core.errors import BadInputError, DamagedFileError, DiskFullError, StopRequested
+from backend.core.errors import BadInputError, DiskFullError, StopRequested
 from backend.core.settings import DenoiseFramesSettings, ExtractFramesSettings
 from backend.pipeline import denoise_frames, extract_frames
 from backend.storage import atomic, frames_before
@@ -166,8 +166,28 @@ def test_what_cannot_be_done_is_said_before_the_start(tmp_path: Path, monkeypatc
         denoise_frames.run(wanted(), ctx)
     monkeypatch.undo()
     assert files(folder) == before
+
+
+def test_a_damaged_frame_stays_and_does_not_stop_the_others(tmp_path: Path) -> None:
+    project, ctx, reports = prepared(tmp_path)
+    folder = project.side("dst").frames_dir
     (folder / "00004.png").write_bytes(b"no picture")
-    with pytest.raises(DamagedFileError, match=r"00004\.png"):
-        denoise_frames.run(wanted(), ctx)
-    denoise_frames.run(wanted(undo=True), ctx)
-    assert files(folder) == {**before, "00004.png": b"no picture"}
+    before = files(folder)
+    result = denoise_frames.run(wanted(), ctx)
+    assert (result["frames"], result["unreadable"]) == (COUNT, 1)
+    assert [name for name, data in files(folder).items() if data == before[name]] == ["00004.png"]
+    assert "00004.png stays as it is" in reports.words()
+    assert denoise_frames.run(wanted(undo=True), ctx) == {"undone": COUNT - 1}
+    assert files(folder) == before
+
+
+def test_the_noise_is_measured_however_few_frames_are_left(tmp_path: Path) -> None:
+    project, ctx, _ = prepared(tmp_path)
+    _, stopping, _ = bench(tmp_path, stop_after(COUNT - 1))
+    with pytest.raises(StopRequested):
+        denoise_frames.run(wanted(), stopping)
+    done = FramesBefore(project.side("dst").frames_dir).note()
+    assert done is not None
+    assert done.done > 0
+    result = denoise_frames.run(wanted(), ctx)
+    assert result["noise_after"] < result["noise_before"]

@@ -219,6 +219,24 @@ def test_a_taken_name_is_not_overwritten(project: Project, finder: Finder) -> No
     assert sorted(faces(project)) == [f"{STEMS[1]}_0.jpg", f"{STEMS[1]}_1.jpg"]
 
 
+def test_starting_over_leaves_no_debug_image_of_the_old_faces(project: Project, finder: Finder) -> None:
+    for number in range(3):
+        show(project, number, True)
+    side = project.side("dst")
+    extract(project, debug_images=True)
+    (side.debug_dir / "note.txt").write_text("mine", encoding="utf-8")
+    for number in range(3):
+        show(project, number, False)
+    with pytest.raises(BadInputError, match="No face"):
+        extract(project, debug_images=True)
+    assert len(list(side.debug_dir.glob("*.jpg"))) == 3
+    assert len(faces(project)) == 3
+    show(project, 1, True)
+    extract(project)
+    assert [path.name for path in side.debug_dir.iterdir()] == ["note.txt"]
+    assert not list(side.debug_dir.parent.glob(".aligned_debug*"))
+
+
 def test_jitter_before_and_after_and_the_debug_images_follow(project: Project, finder: Finder) -> None:
     side = project.side("dst")
     for number in range(30):

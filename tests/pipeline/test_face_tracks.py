@@ -137,6 +137,13 @@ def test_new_numbers_come_behind_and_stored_faces_keep_theirs() -> None:
     assert [f.track for f in done[3].faces] == [4]
 
 
+def test_a_track_that_turns_out_to_be_a_stored_one_is_renamed_while_it_waits() -> None:
+    tracks = FaceTracks(TrackOptions(smoothing=0.5, first_track=5), Landmarker())
+    stored = frame(2, face(4, track=4), searched=False)
+    done = through(tracks, [frame(0, face(0)), frame(1, face(2)), stored, *(frame(n, face(2 * n)) for n in (3, 4))])
+    assert [each.faces[0].track for each in done] == [4] * 5
+
+
 def test_long_clips_are_forgotten() -> None:
     tracks = FaceTracks(TrackOptions(fill_gaps=5, smoothing=1.0), Landmarker())
     for index in range(300):

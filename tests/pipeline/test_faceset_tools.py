@@ -15,7 +15,7 @@ from backend.ops.mask import hull_mask
 from backend.ops.pose import estimate_pose
 from backend.ops.recrop import encode_mask
 from backend.pipeline import faceset_tools
-from backend.storage import jpeg
+from backend.storage import face_pack, jpeg
 from backend.storage.face_file import read_face, write_face
 from backend.storage.image import read_image, write_image
 from backend.storage.tool_undo import can_undo, take_back
@@ -97,16 +97,23 @@ class TestPack:
     """faceset.pak both ways."""
 
     def test_there_and_back(self, project: Project, side: SideFiles) -> None:
-        fill_side(side, 3)
+        names = [path.name for path in fill_side(side, 3)]
+        side.faceset().set_order(names[::-1], "yaw")
+        side.faceset().set_persons(dict.fromkeys(names, 1), "track")
         before = bytes_of(side.aligned_dir)
         job = context(project)
         result = use(project, "pack", job, keep_files=False)
         assert (result["faces"], result["kept"]) == (3, False)
         assert set(bytes_of(side.aligned_dir)) == {"faceset.pak"}
+        assert side.faceset().trash_batches()[0].reason == "packed into faceset.pak"
         assert len(side.faceset().trashed()) == 3
+        with pytest.raises(BadInputError, match="Unpack it first"):
+            use(project, "measure")
         result = use(project, "unpack")
         assert (result["faces"], result["left"], result["duplicates"]) == (3, 0, 0)
         assert bytes_of(side.aligned_dir) == before
+        assert side.faceset().names() == names[::-1]
+        assert side.faceset().persons() == dict.fromkeys(names, 1)
 
     def test_packing_is_taken_back(self, project: Project, side: SideFiles) -> None:
         fill_side(side, 3)
@@ -116,6 +123,19 @@ class TestPack:
         use(project, "pack", job, keep_files=False)
         take_back(job.job_dir, side)
         assert bytes_of(side.aligned_dir) == before
+
+    def test_a_pack_stays_until_the_next_one_is_complete(
+        self, project: Project, side: SideFiles, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        fill_side(side, 2)
+        pack = side.aligned_dir / "faceset.pak"
+        pack.write_bytes(b"an older pack")
+        seen: list[bytes] = []
+        real = face_pack.write_pack
+        monkeypatch.setattr(face_pack, "write_pack", lambda *rest: (real(*rest), seen.append(pack.read_bytes())))
+        use(project, "pack")
+        assert seen == [b"an older pack"]
+        assert pack.read_bytes() != seen[0]
 
     def test_unpacking_is_taken_back(self, project: Project, side: SideFiles) -> None:
         fill_side(side, 2)
@@ -180,6 +200,29 @@ class TestMetadata:
         assert [read_face(path).detector for path in paths] == ["a", "b", "c"]
         again = use(project, "restore-metadata")
         assert (again["from_meta"], again["from_index"]) == (0, 0)
+
+    def test_corrections_made_since_can_come_back(self, project: Project, side: SideFiles) -> None:
+        paths = fill_side(side, 3)
+        use(project, "save-metadata")
+        write_face(paths[0], dataclasses.replace(read_face(paths[0]), detector="by hand"))
+        side.faceset().set_persons({paths[0].name: 4}, "looks")
+        before = bytes_of(side.aligned_dir)
+        with pytest.raises(StopRequested):
+            use(project, "restore-metadata", context(project, stop_requested=stop_after(1)))
+        assert bytes_of(side.aligned_dir) == before
+        job = context(project, "restoring")
+        assert use(project, "restore-metadata", job)["from_meta"] == 3
+        assert read_face(paths[0]).detector == "drawn"
+        assert not (side.aligned_dir / "meta.dat").exists()
+        take_back(job.job_dir, side)
+        assert bytes_of(side.aligned_dir) == before
+        assert side.faceset().persons() == {paths[0].name: 4}
+
+    def test_data_that_is_there_already_changes_nothing(self, project: Project, side: SideFiles) -> None:
+        fill_side(side, 2)
+        use(project, "save-metadata")
+        assert use(project, "restore-metadata")["from_meta"] == 2
+        assert side.faceset().trash_batches() == []
 
     def test_golden_meta(self, project: Project, side: SideFiles, golden: Path) -> None:
         side.aligned_dir.mkdir(parents=True)

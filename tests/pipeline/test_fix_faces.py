@@ -11,13 +11,14 @@ from pydantic import ValidationError
 from backend.core.errors import BadInputError
 from backend.core.faces import FILLED, MANUAL, FaceType
 from backend.core.fixing import FixRequest
+from backend.models.detection.points5 import five_points
 from backend.ops.align import face_matrix, transform_points, umeyama, warp_face
 from backend.ops.pose import LANDMARKS_3D
+from backend.pipeline.context import StageContext
 from backend.pipeline.face_maker import FaceMaker, FoundFace
 from backend.pipeline.fix_faces import (
     between,
     face_box,
-    five_of,
     moved_mask,
     place_by_points,
     place_in_box,
@@ -26,7 +27,7 @@ from backend.pipeline.fix_faces import (
 )
 from backend.pipeline.fix_session import FixSession, Landmarkers
 from backend.storage.face_edits import edits_of
-from backend.storage.face_file import read_face, write_face
+from backend.storage.face_file import read_face, write_face, write_face_image
 from backend.storage.image import encode_image, read_image, write_image
 from backend.storage.workspace import Project, Workspace
 from tests.ui_tabs.fix_project import make_fix_project
@@ -42,7 +43,7 @@ def turned(points, angle_deg, scale=1.0):
 
 def view_of(points, five):
     """Matrix to the picture in which the five points of the face lie there."""
-    return umeyama(five_of(points), five)
+    return umeyama(five_points(points), five)
 
 
 # -- operations
@@ -50,13 +51,13 @@ def view_of(points, five):
 
 @pytest.mark.parametrize("angle", [0, 50, 180, -120])
 def test_clicked_eyes_and_mouth_are_met_whichever_eye_comes_first(angle: float) -> None:
-    five = five_of(turned(FRONT, angle, 0.7))
+    five = five_points(turned(FRONT, angle, 0.7))
     three = np.stack([five[0], five[1], five[3:].mean(0)])
     placed = place_by_points(three)
     assert np.allclose(place_by_points(three[[1, 0, 2]]), placed)
     assert np.allclose(placed, turned(FRONT, angle, 0.7), atol=1e-3)
     narrow = three + 0.3 * (five[1] - five[0]) * np.array([[1], [0], [0.5]])  # a turned head
-    eyes = five_of(place_by_points(narrow))
+    eyes = five_points(place_by_points(narrow))
     assert np.allclose(eyes[:2], narrow[:2], atol=1e-3)
     assert np.allclose(eyes[3:].mean(0), narrow[2], atol=1e-3)
     swapped = place_by_points(five[[1, 0, 2, 4, 3]])
@@ -271,19 +272,34 @@ def test_frames_between_two_faces_are_filled_in_one_step(project: Project, sessi
         ask(session, do="between", **{**ends, "other_frame": "00004.png", "other_name": "00004_0.jpg"})
 
 
+def test_a_corrected_face_keeps_its_one_channel(project: Project, session: FixSession) -> None:
+    side = project.side("dst")
+    path = side.aligned_dir / "00001_0.jpg"
+    before = read_face(path)
+    write_face_image(path, read_image(path, 1), before)
+    ask(session, do="place", frame="00001.png", name="00001_0.jpg", landmarks=before.source_landmarks + 3)
+    assert read_image(path, None).ndim == 2
+    assert read_face(path).origin == MANUAL
+    assert read_image(side.aligned_dir / "00002_0.jpg", None).ndim == 3
+
+
 # -- a real face
 
 
-def test_rough_clicks_are_refined_to_what_extraction_finds(tmp_path: Path, assets: Path) -> None:
+def test_rough_clicks_are_refined_to_what_extraction_finds(
+    tmp_path: Path, assets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Within 3 % of the eyes' distance in the median; the clicks are off by 6 %."""
     from backend.core.settings import ExtractFacesSettings
     from backend.models.detection.find import find_faces
     from backend.pipeline.face_tools import choose_tools
 
     frame = read_image(assets / "data" / "portrait_a.jpg")
-    tools = choose_tools(ExtractFacesSettings(detector="mtcnn", landmarker="facemesh", device="cpu"), assets / "models")
-    detection, found = find_faces(frame, tools.detector, tools.landmarker, 1)[0]
+    monkeypatch.setenv("LOOKALIKE_WEIGHTS", str(assets / "models"))
     project = Workspace(tmp_path / "workspace").create("film", "A test portrait.")
+    wanted = ExtractFacesSettings(detector="mtcnn", landmarker="facemesh", device="cpu")
+    tools = choose_tools(wanted, StageContext(project, project.path, lambda kind, data: None))
+    detection, found = find_faces(frame, tools.detector, tools.landmarker, 1)[0]
     side = project.side("dst")
     side.aligned_dir.mkdir(parents=True)
     write_image(side.frames_dir / "00001.png", frame)
@@ -295,7 +311,7 @@ def test_rough_clicks_are_refined_to_what_extraction_finds(tmp_path: Path, asset
     edits = edits_of(side.frames_dir, side.faceset())
     edits.apply("Delete face", "00001.png", {"00001_0.jpg": None})
 
-    five = five_of(found)
+    five = five_points(found)
     apart = float(np.linalg.norm(five[1] - five[0]))
     rough = np.stack([five[0], five[1], five[3:].mean(0)]) + 0.06 * apart * np.array([[1, 0], [0, -1], [-0.7, 0.7]])
     session = FixSession(side, Landmarkers(assets / "models"))

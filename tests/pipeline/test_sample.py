@@ -79,7 +79,8 @@ def test_the_offline_detector_finds_both(frames: dict[str, list[np.ndarray]]) ->
     folder = Path(package.submodule_search_locations[0]) / "assets" / "weights"
     detector = Mtcnn([folder / f"{name}.lz4" for name in ("pnet", "rnet", "onet")])
     for side, images in frames.items():
-        found = [detector.detect(image) for image in images[::3]]
-        assert np.mean([len(f) == 1 for f in found]) >= 0.9, side
+        # Now and then the collar of the shirt counts as a small, doubtful face.
+        found = [[d for d in detector.detect(image) if d.score >= 0.8] for image in images[::3]]
+        assert all(len(f) == 1 for f in found), side
         sides = [f[0].box_xyxy[2] - f[0].box_xyxy[0] for f in found if f]
         assert min(sides) > 90

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import zlib
 from pathlib import Path
 
 import cv2
@@ -9,7 +10,8 @@ import numpy as np
 import pytest
 
 from backend.core.errors import BadInputError
-from backend.pipeline import sort_measures
+from backend.pipeline import sort, sort_measures
+from backend.pipeline.sort_methods import METHODS
 from backend.storage.face_file import read_face, write_face_image
 from backend.storage.image import encode_image, read_image, write_image
 from backend.storage.project import Project
@@ -118,6 +120,28 @@ def test_least_masked_first(project: Project, folder: Path) -> None:
     change(paths[2], seg_ie_polys=((1, drawn), (0, drawn)))
     sorted_by(project, "mask")
     assert values(folder)[-1] == 0.0
+
+
+def test_a_mask_of_absurd_size_leaves_its_face_out(project: Project, folder: Path) -> None:
+    paths = write_faceset(folder, 2)
+    huge = bytearray(encode_image(np.zeros((4, 4), np.uint8), ".png"))
+    huge[16:24] = (100_000).to_bytes(4, "big") * 2
+    huge[29:33] = zlib.crc32(huge[12:29]).to_bytes(4, "big")
+    change(paths[0], xseg_mask=np.frombuffer(bytes(huge), np.uint8))
+    result = sorted_by(project, "mask")
+    assert (result["faces"], result["damaged"]) == (1, 1)
+
+
+@pytest.mark.parametrize("by", ["person", "match-poses"])
+def test_what_is_missing_is_said_before_anything_is_measured(
+    project: Project, folder: Path, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    write_faceset(folder, 1)
+    measured: list[object] = []
+    monkeypatch.setitem(vars(sort), "METHODS", {by: METHODS[by]._replace(measure=measured.append)})
+    with pytest.raises(BadInputError):
+        sorted_by(project, by)
+    assert measured == []
 
 
 def test_each_person_by_track_and_frame(project: Project, folder: Path) -> None:

@@ -198,10 +198,13 @@ def test_our_own_key_may_hold_anything() -> None:
 def test_what_is_no_face_file_says_so(tmp_path: Path) -> None:
     good = encode_image(picture(), ".jpg")
     face = jpeg.with_payload(good, safe_pickle.dumps(dict_of_face(make_face("a.png"))))
+    start = face.index(b"\xff\xc0") + 5
+    huge = face[:start] + (30_000).to_bytes(2, "big") * 2 + face[start + 4 :]
     for data, reason in (
         (good, "no face data"),
         (face[: len(face) - 40], "cut off"),
         (b"", "no JPEG"),
+        (huge, "30000 x 30000 px"),
         (jpeg.with_payload(good, safe_pickle.dumps([1])), "no dictionary"),
         (jpeg.with_payload(good, b"cos\nsystem\n(S'true'\ntR."), "'os'.'system'"),
     ):

@@ -179,7 +179,8 @@ def test_packing_the_golden_faces_again_gives_the_same_file(golden: Path, tmp_pa
     unpack(golden / "faceset.pak", faceset)
     assert len(faceset.names()) == 6
     assert faceset.pack_file is None
-    assert pack_faceset(faceset, keep_files=True).read_bytes() == (golden / "faceset.pak").read_bytes()
+    assert pack_faceset(faceset, tmp_path / "a.pak") == faceset.names()
+    assert (tmp_path / "a.pak").read_bytes() == (golden / "faceset.pak").read_bytes()
 
 
 def test_masks_and_polygons_are_in_the_config(golden: Path, tmp_path: Path) -> None:
@@ -196,11 +197,12 @@ def test_masks_and_polygons_are_in_the_config(golden: Path, tmp_path: Path) -> N
     assert data == (golden / "dfl_faceset" / names[1]).read_bytes()
 
 
-def test_ours_are_read_from_the_layout_alone(faceset: Faceset) -> None:
+def test_ours_are_read_from_the_layout_alone(faceset: Faceset, tmp_path: Path) -> None:
     faceset.set_order(faceset.names()[::-1], "yaw")
     told: list[tuple[int, int]] = []
-    path = pack_faceset(faceset, True, lambda done, total: told.append((done, total)))
-    packed = read_pack(path.read_bytes())
+    names = pack_faceset(faceset, tmp_path / "a.pak", lambda done, total: told.append((done, total)))
+    packed = read_pack((tmp_path / "a.pak").read_bytes())
+    assert names == faceset.names()
     assert [e["filename"] for e, _ in packed] == faceset.names()
     for stored, data in packed:
         assert data == (faceset.folder / stored["filename"]).read_bytes()
@@ -216,24 +218,10 @@ def test_ours_are_read_from_the_layout_alone(faceset: Faceset) -> None:
     assert told == [(n, 5) for n in range(1, 6)]
 
 
-def test_loose_files_go_to_the_trash_when_they_are_packed(faceset: Faceset) -> None:
-    before = {name: (faceset.folder / name).read_bytes() for name in faceset.names()}
-    faceset.set_persons(dict.fromkeys(before, 1), "track")
-    faceset.set_order(list(before)[::-1], "yaw")
-    pack_faceset(faceset, keep_files=False)
-    assert faceset.names() == []
-    assert faceset.trash_batches()[0].reason == "packed into faceset.pak"
-    assert faceset.pack_file is not None
-    unpack(faceset.pack_file, faceset)
-    assert {name: (faceset.folder / name).read_bytes() for name in faceset.names()} == before
-    assert faceset.names() == list(before)[::-1]
-    assert faceset.persons() == dict.fromkeys(before, 1)
-
-
 def test_what_cannot_be_packed(faceset: Faceset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     empty = Faceset(tmp_path / "none", tmp_path / "none_trash")
     with pytest.raises(BadInputError):
-        pack_faceset(empty, True)
+        pack_faceset(empty, tmp_path / "b.pak")
     plain = tmp_path / "plain.jpg"
     plain.write_bytes(plain_jpeg())
     with pytest.raises(DamagedFileError):
@@ -244,9 +232,8 @@ def test_what_cannot_be_packed(faceset: Faceset, tmp_path: Path, monkeypatch: py
         write_face_image(faceset.folder / "00005_0.jpg", picture(96), make_face("x.png"))
 
     with pytest.raises(BadInputError, match=r"00005_0\.jpg changed"):
-        pack_faceset(faceset, False, grow)
-    assert faceset.pack_file is None
-    assert len(faceset.names()) == 5
+        pack_faceset(faceset, tmp_path / "b.pak", grow)
+    assert not (tmp_path / "b.pak").exists()
 
 
 def test_persons_of_a_pack(tmp_path: Path, faceset: Faceset) -> None:
@@ -261,8 +248,8 @@ def test_persons_of_a_pack(tmp_path: Path, faceset: Faceset) -> None:
     persons = {"00001_0.jpg": 1, "00002_0.jpg": 0, "00003_0.jpg": 2}
     for method, expected in ((BY_PACK, ["bea", "anna", "2", None, None]), ("track", [None] * 5)):
         faceset.set_persons(persons, method, {0: "anna", 1: "bea"})
-        packed = read_pack(pack_faceset(faceset, True).read_bytes())
-        assert [e["person_name"] for e, _ in packed] == expected
+        pack_faceset(faceset, path)
+        assert [e["person_name"] for e, _ in read_pack(path.read_bytes())] == expected
 
 
 def test_memory_stays_small_however_large_the_pack(tmp_path: Path) -> None:

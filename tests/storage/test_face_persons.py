@@ -148,6 +148,46 @@ def test_removed_faces_come_back_as_who_they_were(faceset: Faceset, tmp_path: Pa
     assert by_frame(faceset) == before
 
 
+def test_a_new_face_is_not_who_a_removed_one_of_its_name_was(faceset: Faceset, tmp_path: Path) -> None:
+    faceset.trash([NAMES[0], NAMES[1]])
+    fill(tmp_path / "aligned", 1)
+    assert NAMES[0] not in faceset.persons()
+    faceset.rename({NAMES[2]: NAMES[1], NAMES[4]: "x.jpg"})
+    assert faceset.persons() == {NAMES[1]: PERSONS[NAMES[2]], NAMES[3]: PERSONS[NAMES[3]]}
+
+
+def test_renaming_to_the_name_of_a_file_that_is_gone(faceset: Faceset, tmp_path: Path) -> None:
+    (tmp_path / "aligned" / NAMES[3]).unlink()
+    faceset.rename({NAMES[0]: NAMES[3]})
+    assert faceset.persons() == {NAMES[3]: PERSONS[NAMES[0]], NAMES[1]: 1, NAMES[2]: 2}
+
+
+def test_a_swap_forgets_who_has_no_file_any_more(faceset: Faceset, tmp_path: Path) -> None:
+    fill(tmp_path / "incoming", 2)
+    faceset.swap_in(tmp_path / "incoming", "test")
+    fill(tmp_path / "aligned", 5)
+    assert faceset.persons() == {name: PERSONS[name] for name in NAMES[:2]}
+    faceset.undo()
+    assert faceset.persons() == PERSONS
+
+
+def test_added_persons_are_none_of_those_in_the_trash(faceset: Faceset) -> None:
+    faceset.trash([NAMES[0], NAMES[2], NAMES[3]])
+    faceset.add_persons({NAMES[4]: 7}, "added", {7: "bruno"})
+    assert faceset.persons() == {NAMES[1]: 1, NAMES[4]: 3}
+    faceset.undo()
+    assert faceset.persons() == {**PERSONS, NAMES[4]: 3}
+    assert (faceset.persons_by, faceset.person_titles) == ("track", {0: "anna", 3: "bruno"})
+
+
+def test_persons_can_be_added_where_there_were_none(tmp_path: Path) -> None:
+    fill(tmp_path / "aligned", 2)
+    faceset = again(tmp_path)
+    faceset.add_persons({NAMES[0]: 5, NAMES[1]: 2}, "added", {5: "bruno"})
+    assert faceset.persons() == {NAMES[0]: 1, NAMES[1]: 0}
+    assert (faceset.persons_by, faceset.person_titles) == ("added", {1: "bruno"})
+
+
 def test_beginning_fresh_forgets_and_undoing_it_remembers(faceset: Faceset, tmp_path: Path) -> None:
     faceset.begin_fresh()
     assert faceset.persons_by == ""

@@ -76,6 +76,15 @@ def test_emptying_deletes_faces_and_nothing_else(faceset: Faceset, tmp_path: Pat
     assert faceset.names() == NAMES[3:]
 
 
+def test_emptying_deletes_what_tools_put_aside(faceset: Faceset, tmp_path: Path) -> None:
+    aside = tmp_path / "aligned_trash" / "put-aside"
+    aside.mkdir(parents=True)
+    (aside / "faceset.pak").write_bytes(b"pack")
+    faceset.trash(NAMES[:2])
+    assert faceset.empty_trash() == 3
+    assert not aside.exists()
+
+
 def test_a_swap_and_its_undoing(faceset: Faceset, tmp_path: Path) -> None:
     old, new = contents(tmp_path / "aligned"), incoming(tmp_path)
     faceset.set_order(NAMES[::-1], "yaw")

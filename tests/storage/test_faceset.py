@@ -136,7 +136,9 @@ def test_faces_are_found_by_frame(faceset: Faceset) -> None:
 def test_frames_are_known_only_while_nothing_changed(faceset: Faceset) -> None:
     assert faceset.known_frames() is None
     faceset.records()
-    assert faceset.known_frames() == {f"0000{n}" for n in range(1, 6)}
+    known = faceset.known_frames()
+    assert known == {f"0000{n}" for n in range(1, 6)}
+    assert faceset.known_frames() is known
     time.sleep(0.02)
     faceset.add("00009_0.jpg", picture(), make_face("00009.png"))
     assert faceset.known_frames() is None

@@ -76,9 +76,20 @@ def test_put_aside_files_that_are_gone_cannot_come_back(side: SideFiles, job: Pa
     fill(side.aligned_dir, 1)
     (side.aligned_dir / "x.png").write_bytes(b"x")
     note_undo(job, ToolUndo(parked=park(side, ["x.png"])))
-    for path in (side.trash_dir / "put-aside").iterdir():
-        path.unlink()
+    assert side.faceset().empty_trash() == 1
     assert not can_undo(job, side)
+    with pytest.raises(BadInputError, match="no longer in the trash"):
+        take_back(job, side)
+
+
+def test_an_emptied_trash_says_so(side: SideFiles, job: Path) -> None:
+    fill(side.aligned_dir, 2)
+    fill(side.frames_dir / ".staged-1", 2)
+    note_undo(job, ToolUndo(batch=side.faceset().swap_in(side.frames_dir / ".staged-1", "test")))
+    side.faceset().empty_trash()
+    assert not can_undo(job, side)
+    with pytest.raises(BadInputError, match="no longer in the trash"):
+        take_back(job, side)
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"added": 3}', '{"parked": {"../x": "y"}}', '{"added": ["../x"]}'])

@@ -12,6 +12,7 @@ import pytest
 import webui
 from backend.core.errors import BadInputError
 from backend.core.faces import FILLED, MANUAL
+from backend.core.jobs import JobState
 from backend.core.settings import DenoiseFramesSettings, EditClipSettings, ExtractFacesSettings, ExtractFramesSettings
 from backend.storage.atomic import write_json
 from backend.storage.clip_history import former_clips
@@ -262,3 +263,30 @@ def test_denoising_says_where_it_starts(desk: Desk) -> None:
         before.folder.mkdir(exist_ok=True)
         write_json(before.folder / "denoise.json", facts)
         assert words in said(card, desk.view, DenoiseFramesSettings)[0]
+
+
+def test_the_tab_follows_where_another_tab_turned_it(desk: Desk) -> None:
+    tab, view = desk.tab, desk.view
+    tab.fill(view)
+    assert tab.side not in tab.tick(view)
+    view.local.update({"extract.side": "dst", "extract.part": "fix"})
+    shown = tab.tick(view)
+    assert (shown[tab.side], shown[tab.part]) == ("dst", "fix")
+    assert [shown[tab.rooms[name]]["visible"] for name in ("find", "fix", "clip")] == [False, True, False]
+    assert tab.side not in tab.tick(view)
+
+
+def test_a_range_means_nothing_once_the_clip_was_cut(desk: Desk, tmp_path: Path) -> None:
+    desk.add_clip(tmp_path)
+    card, view = desk.tab.clip.edit, desk.view
+    view.local["extract.part"] = "clip"
+    asked = EditClipSettings(side="src", start_s=1, end_s=2, bitrate_mbit=3)
+    desk.tab.page.submit(view, "edit-clip", asked)
+    job = desk.manager.jobs(desk.project)[0]
+    begin, bitrate = card.form.widgets["start_s"], card.form.widgets["bitrate_mbit"]
+    desk.tab.fill(view)
+    assert begin not in desk.tab.tick(view)
+    desk.manager.store(desk.project.name).update(job.id, state=JobState.DONE)
+    shown = desk.tab.tick(view)
+    assert (shown[begin]["value"], shown[bitrate]["value"]) == (0, 3)
+    assert begin not in desk.tab.tick(view)

@@ -69,7 +69,7 @@ def test_left_is_left(sides) -> None:
     posed(sides[0], [(0, 60), (0, 61), (0, 0)])
     text = facts_html("src", *map(facts_of, sides))
     assert "median 60° left" in text
-    place = re.search(r'class="has" x="(\d+)"', text[text.index("lk-facts-poses") :])
+    place = re.search(r'class="has" x="(\d+)"', text[text.index("lk-set-poses") :])
     assert place is not None
     chart = text[text.index("Head turn") :]
     first = re.search(r'<rect x="([\d.]+)"', chart)

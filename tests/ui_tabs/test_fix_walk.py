@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from backend.core.faces import MANUAL
-from backend.pipeline.fix_faces import five_of
+from backend.models.detection.points5 import five_points
 from backend.storage.face_file import read_face
 from tests.browser.page_driver import ROOT, browser
 from tests.ui_tabs.fix_project import make_fix_project
@@ -113,7 +113,7 @@ def walk(tmp_path_factory):
 def test_a_face_is_moved_scaled_turned_and_all_of_it_taken_back(walk) -> None:
     start, name = walk.files(), "00001_0.jpg"
     first = walk.points(name)
-    centre = five_of(first).mean(0)
+    centre = five_points(first).mean(0)
     walk.click(centre)
     assert walk.page.locator(".lk-fix-chosen").count() == 1
     walk.after(lambda: walk.drag(centre, np.add(centre, (12, -7))))
@@ -133,7 +133,7 @@ def test_a_face_is_moved_scaled_turned_and_all_of_it_taken_back(walk) -> None:
     assert np.ptp(larger, axis=0).max() > 1.05 * np.ptp(moved, axis=0).max()
     walk.after(lambda: pull(walk.handles()[4], (80, 10)))
     turned = walk.points(name)
-    eyes = [five_of(points)[1] - five_of(points)[0] for points in (larger, turned)]
+    eyes = [five_points(points)[1] - five_points(points)[0] for points in (larger, turned)]
     assert np.arctan2(eyes[1][1], eyes[1][0]) - np.arctan2(eyes[0][1], eyes[0][0]) > 0.1
     assert np.linalg.norm(eyes[0]) == pytest.approx(np.linalg.norm(eyes[1]), rel=0.01)
     for _ in range(3):
@@ -177,7 +177,7 @@ def test_faces_are_drawn_clicked_copied_filled_and_deleted(walk) -> None:
     for place in clicks[:2]:
         walk.click(place)
     shown = walk.after(lambda: walk.click(clicks[2]))
-    five = five_of(walk.points("00003_1.jpg"))
+    five = five_points(walk.points("00003_1.jpg"))
     assert np.allclose([five[0], five[1], five[3:].mean(0)], clicks, atol=0.6)
     assert walk.key("Delete")["faces"][0]["name"] == "00003_0.jpg"
     assert walk.key(",")["frame"] == "00002.png"

@@ -123,6 +123,7 @@ def test_pictures_are_made_page_by_page():
         ("yaw", math.radians(12), "12\u00b0 left"),
         ("pitch", math.radians(-3), "3\u00b0 down"),
         ("blur", 0.456, "sharpness 0.46"),
+        ("best", 0.00312, "sharpness 0.0031"),
         ("mask", 0.5, "50 % kept"),
         ("hist", 3.0, "a"),
         ("name", 3.0, "a"),

@@ -12,6 +12,9 @@ from backend.core.faces import Detection
 Image = npt.NDArray[np.uint8]
 Float32 = npt.NDArray[np.float32]
 
+_MOST_ROLL_DEG = 55.0
+"""Beyond the 45 degrees at which the frame turned by a quarter shows a face as upright as the frame itself does."""
+
 
 class Detector(Protocol):
     """Finds the faces of a frame."""
@@ -41,6 +44,12 @@ class Recogniser(Protocol):
     def embed(self, image_bgr: Image, points: npt.ArrayLike) -> Float32:
         """(d,) float32 of length 1 of the face with (68, 2) landmarks or (5, 2) points in a (h, w, 3) uint8 image."""
         ...
+
+
+def stands_upright(eyes_xy: npt.NDArray[Any], mouth_xy: npt.NDArray[Any]) -> bool:
+    """Whether a face whose eyes and mouth are (n, 2) points, meant as their means, is rolled by 55 degrees at most."""
+    across, down = np.mean(mouth_xy, axis=0) - np.mean(eyes_xy, axis=0)
+    return bool(abs(np.degrees(np.arctan2(across, down))) <= _MOST_ROLL_DEG)
 
 
 def by_area(detections: list[Detection]) -> list[Detection]:

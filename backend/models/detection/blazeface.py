@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from backend.core.faces import Detection
-from backend.models.detection.base import Image, by_area, shorter_side
+from backend.models.detection.base import Image, by_area, shorter_side, stands_upright
 from backend.models.detection.torch_weights import damaged, fill
 
 _SIDE = 256
@@ -20,7 +20,8 @@ _OVERLAP = 0.4
 class BlazeFace:
     """BlazeFace detector for faces at a distance (the "back camera" network).
 
-    The network sees squares; a wide or tall frame is searched in overlapping squares of its shorter side.
+    The network sees squares; a wide or tall frame is searched in overlapping squares of its shorter side. It finds
+    lying faces as well; these are left to the search of the turned frame, for landmarkers need upright ones.
 
     Args:
         weights: blazefaceback.pth.
@@ -55,10 +56,12 @@ class BlazeFace:
         squares = np.stack([_square(frame_bgr, x, y, side) for x, y in corners])
         found: list[Detection] = []
         for (x, y), faces in zip(corners, self._net.predict_on_batch(squares), strict=True):
-            for top, left, bottom, right, *_, score in faces.cpu().numpy():
+            for row in faces.cpu().numpy():
+                top, left, bottom, right, score = (float(row[column]) for column in (0, 1, 2, 3, -1))
                 box = np.array([left * side + x, top * side + y, right * side + x, bottom * side + y], np.float32)
-                if shorter_side(box) >= self._min_face_px:
-                    found.append(Detection(box, float(score)))
+                points = row[4:16].reshape(6, 2)  # eyes, nose, mouth, ears
+                if shorter_side(box) >= self._min_face_px and stands_upright(points[:2], points[3:4]):
+                    found.append(Detection(box, score))
         return by_area(_merged(found))
 
 

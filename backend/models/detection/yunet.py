@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from backend.core.faces import Detection
-from backend.models.detection.base import Image, by_area, shorter_side
+from backend.models.detection.base import Image, by_area, shorter_side, stands_upright
 from backend.models.detection.torch_weights import damaged
 
 _OVERLAP = 0.3
@@ -42,10 +42,13 @@ class YuNet:
         network = self._network()
         network.setInputSize((frame_bgr.shape[1], frame_bgr.shape[0]))
         _, rows = network.detect(frame_bgr)
-        return by_area([d for d in map(_detection, () if rows is None else rows) if self._large_enough(d)])
+        return by_area([d for d in map(_detection, () if rows is None else rows) if self._wanted(d)])
 
-    def _large_enough(self, detection: Detection) -> bool:
-        return shorter_side(detection.box_xyxy) >= self._min_face_px
+    def _wanted(self, detection: Detection) -> bool:
+        """Large enough and upright: lying faces, which it finds as well, are left to the search of the turned frame."""
+        points = detection.points5
+        upright = points is None or stands_upright(points[:2], points[3:])
+        return upright and shorter_side(detection.box_xyxy) >= self._min_face_px
 
     def _network(self) -> Any:
         """This thread's network: OpenCV's cannot be shared."""
