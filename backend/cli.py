@@ -46,7 +46,7 @@ def usage() -> str:
     words = {name: (kind.__doc__ or "").split("\n", maxsplit=1)[0] for name, kind in STAGE_SETTINGS.items()}
     words["train"] = "Train a model on the faces of both sides."
     words["demo"] = "Make a sample project and walk the whole path to a video."
-    words["bench"] = "Measure train steps, training samples and accelerators."
+    words["bench"] = "Measure train steps, training samples and accelerators; with --faces the work on faces."
     words["devices"] = "List what can compute here, as JSON."
     lines = [f"usage: {PROGRAM} STAGE --project NAME [--workspace DIR] [--config FILE] [settings]", "", "stages:"]
     lines += [f"  {name:<15} {sentence}" for name, sentence in words.items()]

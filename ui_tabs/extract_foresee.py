@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Callable
 from pathlib import Path
 
 from backend.core.faces import MANUAL
@@ -13,23 +14,31 @@ from backend.storage.image import list_images
 from backend.storage.tone_map import KINDS
 from backend.storage.workspace import SideFiles, SideStatus
 from ui_tabs.clip_cards import ClipCards
-from ui_tabs.context import PageContext, View
-from ui_tabs.fix_frames import map_stamp
+from ui_tabs.context import OPEN_STATES, PageContext, View
+from ui_tabs.fix_frames import FrameMap
 from ui_tabs.header import size
 from ui_tabs.labels import SIDES
 from ui_tabs.side_stage import Prospect, side_of
 
 KEPT = 64
 
+MapOf = Callable[[SideFiles, bool], FrameMap | None]
+
 
 class ExtractForesight:
-    """Looks ahead for the frames and the faces card; remembers what was measured until the frames change."""
+    """Looks ahead for the frames and the faces card; remembers what was measured until the frames change.
 
-    def __init__(self, page: PageContext, cards: ClipCards) -> None:
+    Args:
+        page: the page's context.
+        cards: what knows the clips.
+        map_of: the frames and faces of a side, given whether a job writes them; None while they are read.
+    """
+
+    def __init__(self, page: PageContext, cards: ClipCards, map_of: MapOf) -> None:
         self.page = page
         self.cards = cards
+        self._map_of = map_of
         self._sizes: dict[tuple[Path, int, str], tuple[float, bool]] = {}
-        self._hands: dict[Path, tuple[tuple[int, ...], int]] = {}
 
     def frames(self, view: View, settings: Settings) -> Prospect:
         """How many frames there will be and the disk they take."""
@@ -68,16 +77,14 @@ class ExtractForesight:
         side = project.side(side_of(view))
         if settings.existing == "debug" and not list_images(side.debug_dir):
             return Prospect(reason="There are no debug images to go by. They are written when Debug images is on.")
-        return Prospect(note(faces_words(settings, status, side, self._by_hand(side))))
+        return Prospect(note(faces_words(settings, status, side, self._by_hand(view, side))))
 
-    def _by_hand(self, side: SideFiles) -> int:
-        """How many faces were made by hand; counted again only when a folder changed."""
-        stamp = map_stamp(side)
-        known = self._hands.get(side.aligned_dir)
-        if known is None or known[0] != stamp:
-            known = stamp, sum(record.face.origin == MANUAL for record in side.faceset().records())
-            self._hands[side.aligned_dir] = known
-        return known[1]
+    def _by_hand(self, view: View, side: SideFiles) -> int:
+        """How many faces were made by hand; 0 as long as they are being read."""
+        busy = any(job.status.state in OPEN_STATES for job in self.page.jobs(view, ("extract-faces",)))
+        frames = self._map_of(side, busy)
+        made = [record for number in frames.found["hand"] for record in frames.of(number)] if frames else []
+        return sum(record.face.origin == MANUAL for record in made)
 
 
 def disk_words(need: Need) -> str:

@@ -65,7 +65,8 @@ def find(side: SideFiles, status: SideStatus, frames: FrameMap) -> Findings:
     """Look the faces of a side up."""
     faceset = side.faceset()
     people = len(set(faceset.persons().values()))
-    return Findings(status, faceset.records(), frames, people, _report(side.aligned_dir / REPORT_FILE))
+    records = [record for ours in frames.faces.values() for record in ours]
+    return Findings(status, records, frames, people, _report(side.aligned_dir / REPORT_FILE))
 
 
 def counters_html(found: Findings | None) -> str:

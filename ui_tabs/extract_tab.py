@@ -38,7 +38,7 @@ class ExtractTab:
     def __init__(self, page: PageContext) -> None:
         self.page = page
         cards = ClipCards(page)
-        self._foresight = ExtractForesight(page, cards)
+        self._foresight = ExtractForesight(page, cards, lambda side, busy: self.fix.maps.get(side, busy))
         with page.tab("extract") as self.tab:
             with gr.Row(elem_classes="lk-buttons lk-switches"):
                 look: dict[str, Any] = {"show_label": False, "container": False}

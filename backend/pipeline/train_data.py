@@ -81,6 +81,9 @@ def load_data(model: FaceSwapModel, settings: TrainSettings, folder: ModelFolder
     sets = _facesets(settings, ctx)
     files = {faceset.folder: _face_files(faceset.folder) for faceset in sets.values()}
     records = {name: faceset.records() for name, faceset in sets.items()}
+    for name, faceset in sets.items():
+        if not records[name] and faceset.pack_file:
+            raise BadInputError(f"All {name} faces are in {faceset.pack_file.name}.", "Unpack it in the Sort tab first.")
     names = list(sets)
     src, dst = load_faces(records[names[0]], records[names[-1]], shape, budget, report)
     for name, cache in zip(names, (src, dst), strict=False):

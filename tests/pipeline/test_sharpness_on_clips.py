@@ -42,7 +42,7 @@ def faces(assets, tmp_path_factory):
 
 
 def ranks(one, other) -> float:
-    return float(spearmanr(one, other)[0])
+    return float(spearmanr(one, other).statistic)
 
 
 @pytest.mark.slow

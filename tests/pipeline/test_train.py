@@ -14,6 +14,7 @@ from backend.core.faces import FaceType
 from backend.pipeline import train as stage
 from backend.pipeline.predictor import load_model
 from backend.storage.checkpoint import generations, load_latest
+from backend.storage.face_pack import pack_faceset
 from backend.training.objective import Losses, SaehdObjective
 from backend.training.step import TrainStep
 from tests.drawn_faces import write_faceset
@@ -150,6 +151,15 @@ def test_too_few_faces_are_refused(tmp_path: Path, faces: int, sentence: str) ->
     watched = Watched(drawn_project(tmp_path, faces))
     with pytest.raises(BadInputError, match=f"{sentence}.*Extract tab"):
         stage.run(tiny_settings(), watched.context)
+
+
+def test_packed_faces_have_to_be_unpacked_first(tmp_path: Path) -> None:
+    project = drawn_project(tmp_path)
+    faceset = project.side("dst").faceset()
+    pack_faceset(faceset, faceset.folder / "faceset.pak")
+    faceset.trash(faceset.names())
+    with pytest.raises(BadInputError, match="All dst faces are in faceset.pak. Unpack it"):
+        stage.run(tiny_settings(), Watched(project).context)
 
 
 def test_a_corrupt_face_is_skipped_and_listed(watched: Watched) -> None:
