@@ -11,13 +11,13 @@ import gradio as gr
 from backend.core.settings import ExtractFacesSettings, ExtractFramesSettings
 from backend.environment import weights_folder
 from backend.storage.faceset import FaceRecord
-from backend.storage.workspace import Project, SideStatus
+from backend.storage.workspace import Project, SideFiles, SideStatus
 from ui_tabs.clip_cards import ClipCards
 from ui_tabs.clip_tools import ClipTools
 from ui_tabs.context import OPEN_STATES, PageContext, TabHandles, Updates, View
 from ui_tabs.extract_foresee import ExtractForesight
 from ui_tabs.extract_report import LINK_SCRIPT, LOW_SCORE, counters_html, find, lists_html, weights_html
-from ui_tabs.fix_frames import map_stamp
+from ui_tabs.fix_frames import FrameMap, map_stamp
 from ui_tabs.fix_view import FixView
 from ui_tabs.gallery import Gallery, Picture
 from ui_tabs.job_panel import empty_html
@@ -38,7 +38,7 @@ class ExtractTab:
     def __init__(self, page: PageContext) -> None:
         self.page = page
         cards = ClipCards(page)
-        self._foresight = ExtractForesight(page, cards, lambda side, busy: self.fix.maps.get(side, busy))
+        self._foresight = ExtractForesight(page, cards, self._map_of)
         with page.tab("extract") as self.tab:
             with gr.Row(elem_classes="lk-buttons lk-switches"):
                 look: dict[str, Any] = {"show_label": False, "container": False}
@@ -112,6 +112,11 @@ class ExtractTab:
         busy = any(job.status.state in OPEN_STATES for job in self.page.jobs(view, ("extract-faces",)))
         status = _status(project, view)
         side = project.side(side_of(view)) if project else None
+        frames = self.fix.maps.get(side, busy) if side else None
+        if side and frames is None:
+            view.seen.pop("extract.beat", None)
+            reading = empty_html("Reading the faces.")
+            return {self.counters: reading} if view.changed("extract.counters", reading) else {}
         if side is None or status is None or project is None:
             news: Any = None
         else:
@@ -119,11 +124,6 @@ class ExtractTab:
         choices = (view.project, side_of(view), self.gallery.choices(view), show_marks(view))
         if not view.changed("extract.beat", (choices, news)):
             return {}
-        frames = self.fix.maps.get(side, busy) if side else None
-        if side and frames is None:
-            for key in ("extract.beat", "extract.counters"):
-                view.seen.pop(key, None)
-            return {self.counters: empty_html("The faces are being read.")}
         found = find(side, status, frames) if side and status and frames else None
         shown = self.gallery.tick(view, project, pictures(found.records if found else ()), show_marks(view))
         for component, key, content in (
@@ -133,6 +133,9 @@ class ExtractTab:
             if view.changed(key, content):
                 shown[component] = content
         return shown
+
+    def _map_of(self, side: SideFiles, busy: bool) -> FrameMap | None:
+        return self.fix.maps.get(side, busy)
 
     def _side_outputs(self) -> list[Any]:
         return [*self.frames.outputs, *self.faces.outputs, *self.clip.outputs]

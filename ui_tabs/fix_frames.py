@@ -107,11 +107,12 @@ class FrameMaps:
         """
         if side.frames_dir in self._known:
             return self._read(side, busy)
-        first = self._first.get(side.frames_dir)
+        first, patience_s = self._first.get(side.frames_dir), 0.0
         if first is None:
+            patience_s = PATIENCE_S  # only who asks first waits
             first = self._first[side.frames_dir] = self._pool.submit(self._read, side, busy)
         try:
-            return first.result(PATIENCE_S)
+            return first.result(patience_s)
         except TimeoutError:
             return None
         finally:

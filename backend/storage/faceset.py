@@ -83,9 +83,7 @@ class Faceset:
         if entry is None:
             raise BadInputError(f"There is no face {name} in {self.folder}.")
         if entry.face is None or entry.problem:
-            raise DamagedFileError(
-                f"{name}: {entry.problem}", "Restore its data, extract the face again or remove the file."
-            )
+            raise DamagedFileError(f"{name}: {entry.problem}", "Restore its data, extract it again or remove the file.")
         return entry.face
 
     def faces_by_frame(self) -> dict[str, list[FaceRecord]]:
@@ -101,13 +99,16 @@ class Faceset:
             stamp = self.folder.stat().st_mtime_ns
         except OSError:
             return frozenset()
-        with self._lock:
+        if not self._lock.acquire(timeout=0.2):
+            return None  # another thread reads the faces, which may take long
+        try:
             if stamp != self._fresh_at:
                 return None
-            known = self._index.known()
-            if self._stems[0] is not known:
+            if self._stems[0] is not (known := self._index.known()):
                 self._stems = known, frozenset(_stem(e.face) for e in known.values() if e.face is not None)
             return self._stems[1]
+        finally:
+            self._lock.release()
 
     @property
     def pack_file(self) -> Path | None:
@@ -174,8 +175,7 @@ class Faceset:
             how many files got another name.
         """
         with self._alone():
-            names = {old: f"{number:05d}.jpg" for number, old in enumerate(self._all_in_order())}
-            return self._rename(names)
+            return self._rename({old: f"{number:05d}.jpg" for number, old in enumerate(self._all_in_order())})
 
     def rename(self, names: Mapping[str, str]) -> int:
         """Give files other names, as safely as apply_order(). Order and persons follow.
