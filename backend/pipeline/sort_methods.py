@@ -203,7 +203,7 @@ def _matching(faces: Faces) -> Arrangement:
     )
     chosen = set(matched.order.tolist())
     left_out = {
-        i: "enough others have this pose" if matched.is_known[i] else f"no {other} face has this pose"
+        i: "enough others have this pose" if matched.is_known[i] else "the other side has no face of this pose"
         for i in range(len(own))
         if i not in chosen
     }

@@ -83,7 +83,8 @@ def load_data(model: FaceSwapModel, settings: TrainSettings, folder: ModelFolder
     records = {name: faceset.records() for name, faceset in sets.items()}
     for name, faceset in sets.items():
         if not records[name] and faceset.pack_file:
-            raise BadInputError(f"All {name} faces are in {faceset.pack_file.name}.", "Unpack it in the Sort tab first.")
+            pack = faceset.pack_file.name
+            raise BadInputError(f"All {name} faces are in {pack}.", "Unpack it in the Sort tab first.")
     names = list(sets)
     src, dst = load_faces(records[names[0]], records[names[-1]], shape, budget, report)
     for name, cache in zip(names, (src, dst), strict=False):

@@ -218,7 +218,7 @@ def test_poses_of_the_other_side(project: Project, folder: Path) -> None:
     result = sorted_by(project, "match-poses", target=3)
     assert len(order(project)) == 3
     assert paths[3].name in order(project)
-    assert result["reasons"] == {"enough others have this pose": 1, "no dst face has this pose": 1}
+    assert result["reasons"] == {"enough others have this pose": 1, "the other side has no face of this pose": 1}
     assert result["missing_poses"] == 1
     assert result["missing"] == [{"pitch_deg": 3, "yaw_deg": 54, "faces": 1}]
 

@@ -158,7 +158,7 @@ def test_packed_faces_have_to_be_unpacked_first(tmp_path: Path) -> None:
     faceset = project.side("dst").faceset()
     pack_faceset(faceset, faceset.folder / "faceset.pak")
     faceset.trash(faceset.names())
-    with pytest.raises(BadInputError, match="All dst faces are in faceset.pak. Unpack it"):
+    with pytest.raises(BadInputError, match=r"All dst faces are in faceset\.pak\. Unpack it"):
         stage.run(tiny_settings(), Watched(project).context)
 
 
