@@ -42,12 +42,16 @@ class View:
         tab: name of the visible tab.
         seen: fingerprint of what each component shows, so that a tick sends only what changed.
         local: small choices of the tabs (side, page of a gallery, selection), by "<tab>.<name>".
+        waiting: what is new and has not been sent yet, by tab.
+        beats: how often something was new.
     """
 
     project: str = ""
     tab: str = "project"
     seen: dict[str, Any] = field(default_factory=dict)
     local: dict[str, Any] = field(default_factory=dict)
+    waiting: dict[str, Updates] = field(default_factory=dict)
+    beats: int = 0
 
     def changed(self, key: str, fingerprint: Any) -> bool:
         """Whether this differs from the last fingerprint noted under the key; notes the new one."""
@@ -61,6 +65,7 @@ class View:
         self.project = project
         self.seen.clear()
         self.local.clear()
+        self.waiting.clear()
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -50,17 +51,41 @@ def build_page(manager: JobManager, workspace: Workspace, root_path: str = "") -
 
 
 class _Dispatcher:
-    """Asks the header and the visible tab what changed. Nothing of a user is kept here, only in the View."""
+    """Asks the header and the visible tab what changed. Nothing of a user is kept here, only in the View.
+
+    Gradio spends a third of a millisecond on every component that an event may change, changed or not. So the timer
+    only changes a pulse, one per tab, and the pulse sends for what is new in the header and that tab.
+    """
 
     def __init__(self, page: PageContext, header: Header, tabs: Sequence[TabHandles]) -> None:
         self.page = page
         self.header = header
         self.tabs = {tab.name: tab for tab in tabs}
         self.outputs = _unique([*header.outputs, *(component for tab in tabs for component in tab.outputs)])
+        self.pulses = {tab.name: gr.State(0) for tab in tabs}
+        self._lock = threading.Lock()
+
+    def outputs_of(self, name: str) -> list[Any]:
+        """What may change while a tab is visible."""
+        return _unique([*self.header.outputs, *self.tabs[name].outputs])
 
     def look(self, view: View) -> Any:
-        """What changed since the last look."""
-        return self._changes(view) or gr.skip()
+        """Beat the pulse of the visible tab when something is new since the last look."""
+        name = view.tab
+        shown = self._changes(view)
+        with self._lock:
+            waiting = view.waiting.setdefault(name, {})
+            for component, new in shown.items():
+                waiting[component] = _and_then(waiting[component], new) if component in waiting else new
+            if not waiting:
+                return gr.skip()
+            view.beats += 1
+            return {self.pulses[name]: view.beats}
+
+    def deliver(self, name: str, view: View) -> Any:
+        """What is new in the header and a tab."""
+        with self._lock:
+            return view.waiting.pop(name, None) or gr.skip()
 
     def fill(self, view: View) -> Any:
         """All forms as they are on disk, and what changed."""
@@ -107,14 +132,17 @@ class _Dispatcher:
 def _wire(demo: gr.Blocks, page: PageContext, header: Header, tabs: Sequence[TabHandles]) -> None:
     ask = _Dispatcher(page, header, tabs)
     always = {"concurrency_limit": None, "show_progress": "hidden", "api_visibility": "private"}
+    pulses = list(ask.pulses.values())
     timer = gr.Timer(TICK_S)
-    timer.tick(ask.look, page.view, ask.outputs, **always)
+    timer.tick(ask.look, page.view, pulses, **always)
     demo.load(ask.load, page.view, ask.outputs, **always)
     page.on(header.project.input, ask.switch, [page.view, header.project], ask.outputs, concurrency_limit=None)
     for tab in tabs:
-        tab.tab.select(_selector(tab.name, ask.look), page.view, ask.outputs, **always)
+        tab.tab.select(_selector(tab.name, ask.look), page.view, pulses, **always)
+        pulse, shown = ask.pulses[tab.name], ask.outputs_of(tab.name)
+        pulse.change(_deliverer(ask, tab.name), page.view, shown, trigger_mode="multiple", **always)
     for event in page.refreshing:
-        event.then(ask.look, page.view, ask.outputs, **always)
+        event.then(ask.look, page.view, pulses, **always)
     for event in page.refilling:
         event.then(ask.fill, page.view, ask.outputs, **always)
 
@@ -125,6 +153,24 @@ def _selector(name: str, look: Callable[[View], Any]) -> Callable[[View], Any]:
         return look(view)
 
     return select
+
+
+def _deliverer(ask: _Dispatcher, name: str) -> Callable[[View], Any]:
+    def deliver(view: View) -> Any:
+        return ask.deliver(name, view)
+
+    return deliver
+
+
+def _and_then(before: Any, now: Any) -> Any:
+    """Two things to show one after the other, as one."""
+    if not _is_update(now):
+        return now
+    return {**(before if _is_update(before) else gr.update(value=before)), **now}
+
+
+def _is_update(shown: Any) -> bool:
+    return isinstance(shown, dict) and shown.get("__type__") == "update"
 
 
 def _unique(components: Sequence[Any]) -> list[Any]:

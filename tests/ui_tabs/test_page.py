@@ -9,6 +9,7 @@ import urllib.request
 from pathlib import Path
 from urllib.parse import quote
 
+import gradio as gr
 import pytest
 
 import webui
@@ -31,6 +32,16 @@ def built(tmp_path_factory):
 
 def handler(page, name):
     return next(fn.fn for fn in page.fns.values() if getattr(fn.fn, "__name__", "") == name)
+
+
+def told(answer):
+    """Whether an answer changes anything."""
+    return any(key != "__type__" for key in answer)
+
+
+def deliver(page, look, view):
+    """What the pulse of the visible tab sends for."""
+    return look.__self__.deliver(view.tab, view)
 
 
 def test_there_is_one_tab_per_step(built):
@@ -63,7 +74,11 @@ def test_no_event_is_part_of_the_public_api(built):
 
 def test_ticks_do_not_wait_for_each_other(built):
     page, _ = built
-    looks = [fn for fn in page.fns.values() if getattr(fn.fn, "__name__", "") in ("look", "fill", "load", "select")]
+    looks = [
+        fn
+        for fn in page.fns.values()
+        if getattr(fn.fn, "__name__", "") in ("look", "fill", "load", "select", "deliver")
+    ]
     assert looks
     assert {fn.concurrency_limit for fn in looks} == {None}
 
@@ -73,10 +88,29 @@ def test_a_second_look_finds_nothing_new(built, tab):
     page, _ = built
     look = handler(page, "look")
     view = View(project="film", tab=tab)
-    assert len(look(view)) > 1
+    assert told(look(view))
+    assert len(deliver(page, look, view)) > 1
     for _ in range(3):
-        again = look(view)
-    assert not [key for key in again if key != "__type__"]
+        look(view)
+        deliver(page, look, view)
+    assert not told(look(view))
+    assert not told(deliver(page, look, view))
+
+
+def test_what_was_not_sent_yet_is_sent_with_the_next(built, monkeypatch):
+    page, _ = built
+    look = handler(page, "look")
+    view = View(project="film", tab="queue")
+    ask = look.__self__
+    one, two = ask.tabs["queue"].outputs[:2]
+    first = {one: "a", two: gr.update(visible=False)}
+    news = iter([first, {two: gr.update(value="b")}, {one: gr.update(value="c")}, {}])
+    monkeypatch.setattr(ask, "_changes", lambda view: next(news))
+    assert [told(look(view)) for _ in range(4)] == [True] * 4
+    shown = ask.deliver("queue", view)
+    assert shown[one]["value"] == "c"
+    assert (shown[two]["visible"], shown[two]["value"]) == (False, "b")
+    assert not told(ask.deliver("queue", view))
 
 
 @pytest.mark.parametrize("tab", TITLES)
