@@ -136,7 +136,8 @@ TOOLS: Mapping[str, Tool] = MappingProxyType(
         "restore": _action(
             "Restore metadata",
             "Puts face data back into files that lost it: from meta.dat when it is there, which it then removes, and "
-            "from this program's own notes. Data of now is replaced by that of meta.dat; this cannot be taken back.",
+            "from this program's own notes. Data of now is replaced by that of meta.dat. The faces as they were go to "
+            "the trash; can be taken back.",
             "restore-metadata",
         ),
         "png": _action(
