@@ -129,6 +129,15 @@ class PageContext:
             yield tab
 
     @property
+    def quiet(self) -> dict[str, Any]:
+        """Options of an event that shows no progress.
+
+        At every step of every event the browser looks up each component that any event ever had to show progress on,
+        hidden or not: seconds of work with all outputs of this page, none with the one state that is named here.
+        """
+        return {"api_visibility": "private", "show_progress": "hidden", "show_progress_on": self.view}
+
+    @property
     def shown_root(self) -> Path | None:
         """The workspace as a command line has to name it; None where it is the default one."""
         root = self.workspace.root.resolve()
@@ -271,7 +280,8 @@ class PageContext:
             trigger: an event of a component (``button.click``), or a list of them.
             options: for the event listener, for example ``trigger_mode`` or ``show_progress="minimal"``.
         """
-        options = {"api_visibility": "private", "show_progress": "hidden", **options}
+        options = {**self.quiet, **options} if options.get("show_progress", "hidden") == "hidden" else options
+        options.setdefault("api_visibility", "private")
         wrapped = guarded(fn)
         if isinstance(trigger, list):
             return gr.on(trigger, wrapped, inputs, outputs, **options)

@@ -92,7 +92,12 @@ class _Dispatcher:
         shown: Updates = {}
         for name, tab in self.tabs.items():
             shown.update(self._told(view, (name, "fill"), tab.fill))
-        return {**shown, **self._changes(view)} or gr.skip()
+        shown = {**shown, **self._changes(view)}
+        with self._lock:
+            for part in view.waiting.values():
+                shown = {**part, **shown}
+            view.waiting.clear()
+        return shown or gr.skip()
 
     def load(self, view: View, request: gr.Request) -> Any:
         """The page was opened: the project named in the address, else the last one."""
@@ -131,7 +136,7 @@ class _Dispatcher:
 
 def _wire(demo: gr.Blocks, page: PageContext, header: Header, tabs: Sequence[TabHandles]) -> None:
     ask = _Dispatcher(page, header, tabs)
-    always = {"concurrency_limit": None, "show_progress": "hidden", "api_visibility": "private"}
+    always = {"concurrency_limit": None, **page.quiet}
     pulses = list(ask.pulses.values())
     timer = gr.Timer(TICK_S)
     timer.tick(ask.look, page.view, pulses, **always)

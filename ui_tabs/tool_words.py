@@ -131,7 +131,9 @@ _SENTENCES: Mapping[str, Callable[[Result], str]] = MappingProxyType(
         "save-metadata": lambda r: f"The data of {_faces(r['faces'])} is in meta.dat.",
         "restore-metadata": _restore,
         "original-names": _names,
-        "measure": lambda r: f"{_faces(r['measured'])} measured.",
+        "measure": lambda r: (
+            f"{_faces(r['measured'])} measured." if r["measured"] else "All faces were measured already."
+        ),
         "png-to-jpg": _png,
         "debug-images": lambda r: f"{count(int(r['pictures']), 'picture')} in {r['folder']}.",
         "export-masks": _masks,

@@ -72,6 +72,14 @@ def test_no_event_is_part_of_the_public_api(built):
     assert [fn.api_name for fn in page.fns.values() if fn.api_visibility == "public" and fn.fn is not None] == []
 
 
+def test_an_event_without_progress_leaves_the_browser_alone(built):
+    """The browser looks up every component that may show progress at each step of each event, hidden or not."""
+    demo, _ = built
+    quiet = [fn for fn in demo.fns.values() if fn.show_progress == "hidden"]
+    assert len(quiet) > 20
+    assert {len(fn.show_progress_on or fn.outputs) for fn in quiet} == {1}
+
+
 def test_ticks_do_not_wait_for_each_other(built):
     page, _ = built
     looks = [
