@@ -25,6 +25,7 @@ from backend.jobs.store import JobRecord
 from backend.storage.atomic import read_json, write_json
 from backend.storage.image import is_image_name
 from backend.storage.workspace import Project, Workspace
+from ui_tabs.labels import SIDES
 from ui_tabs.steps import TITLES
 
 Updates = dict[Any, Any]
@@ -197,6 +198,13 @@ class PageContext:
         if not project.consent.strip():
             return "This project has no consent statement yet. Write it in the Project tab."
         return ""
+
+    def faces_missing(self, view: View, side: str) -> str:
+        """Why nothing can be done with the faces of a side: there are none; else ""."""
+        project = self.project(view)
+        if project is None or has_images(project.side(side).aligned_dir):
+            return ""
+        return f"There are no {SIDES[side].lower()} faces yet. Extract them first."
 
     def last_settings(self, view: View, stage: str, kind: type[Settings], match: Mapping[str, Any]) -> Settings | None:
         """Settings of the newest job of a stage whose settings have the given values; None when there is none."""

@@ -10,23 +10,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from backend.core.faces import Face
+from backend.core.faces import HULL_PARTS, Face
 from ui_tabs.gallery import landmark_path
 
 Points = npt.NDArray[np.float64]
-
-_CHIN = 8
-_HULL_PARTS: tuple[tuple[int, ...], ...] = (
-    (*range(9), 17),
-    (*range(8, 17), 26),
-    (*range(17, 20), _CHIN),
-    (*range(24, 27), _CHIN),
-    (*range(19, 25), _CHIN),
-    (*range(17, 22), 27, *range(31, 36), _CHIN),
-    (*range(22, 27), 27, *range(31, 36), _CHIN),
-    (*range(27, 31), *range(31, 36)),
-)
-"""The parts of backend.ops.mask.hull_mask, which the page must not import; a test compares the two."""
 
 LAYERS = (("marks", "Landmarks"), ("hull", "Hull"), ("polygons", "Polygons"), ("xseg", "XSeg mask"))
 
@@ -73,7 +60,7 @@ def xseg_html(face: Face) -> str:
 def hull_parts(face: Face) -> list[Points]:
     """Corners, each (n, 2) in pixels of the face, of the convex shapes that the hull mask of a face is made of."""
     points = _raise_brows(np.asarray(face.landmarks, np.float64), face.eyebrows_expand_mod)
-    return [convex_hull(points[list(part)]) for part in _HULL_PARTS]
+    return [convex_hull(points[list(part)]) for part in HULL_PARTS]
 
 
 def convex_hull(points: Points) -> Points:

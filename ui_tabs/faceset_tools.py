@@ -12,7 +12,7 @@ from typing import Any
 import gradio as gr
 
 from backend.core.errors import BadInputError
-from backend.core.jobs import JobRequest, JobState
+from backend.core.jobs import JobState
 from backend.core.settings import (
     AddFacesSettings,
     FacesetSettings,
@@ -29,7 +29,7 @@ from backend.storage.workspace import SideFiles
 from ui_tabs.context import OPEN_STATES, PageContext, Updates, View
 from ui_tabs.faceset_facts import FactsView
 from ui_tabs.form import SettingsForm
-from ui_tabs.job_panel import JobPanel, command_html
+from ui_tabs.job_panel import JobPanel, command_html, on_side
 from ui_tabs.job_words import job_title
 from ui_tabs.labels import SIDES
 from ui_tabs.tool_words import told_html
@@ -194,7 +194,9 @@ class FacesetTools:
         with gr.Row(elem_classes="lk-buttons"):
             self.start = gr.Button("Start", variant="primary", elem_id="tools-start")
             self.undo = gr.Button("Take the last one back", size="sm", visible=False, elem_id="tools-undo")
-        self.panel = JobPanel(self.page, "tools", STAGES, "What a tool does shows its progress here.", self._same_side)
+        self.panel = JobPanel(
+            self.page, "tools", STAGES, "What a tool does shows its progress here.", on_side(self._side_of)
+        )
         self.panel.tell_apart(lambda view, request: self._title(view))
         self.said = gr.HTML("", elem_id="tools-said")
         with gr.Accordion("Command line of this run", open=False, elem_classes="lk-more"):
@@ -332,9 +334,6 @@ class FacesetTools:
     def _side(self, view: View) -> SideFiles | None:
         project = self.page.project(view)
         return None if project is None else project.side(self._side_of(view))
-
-    def _same_side(self, view: View, request: JobRequest) -> bool:
-        return request.settings.get("side", "src") == self._side_of(view)
 
     def _fixing(self, key: str) -> Callable[[View], dict[str, Any]]:
         return lambda view: {"side": self._side_of(view), **TOOLS[key].fixed}

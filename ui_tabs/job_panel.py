@@ -29,6 +29,11 @@ RESUMABLE = frozenset({JobState.FAILED, JobState.STOPPED, JobState.INTERRUPTED})
 LOG_LINES = 60
 
 
+def on_side(side_of: Callable[[View], str]) -> Callable[[View, JobRequest], bool]:
+    """Whether a job belongs to the side that is chosen, as a JobPanel asks it."""
+    return lambda view, request: request.settings.get("side", "src") == side_of(view)
+
+
 class JobPanel:
     """The newest job of some stages of the open project.
 

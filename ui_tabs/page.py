@@ -74,10 +74,8 @@ class _Dispatcher:
         name = view.tab
         shown = self._changes(view)
         with self._lock:
-            waiting = view.waiting.setdefault(name, {})
-            for component, new in shown.items():
-                waiting[component] = _and_then(waiting[component], new) if component in waiting else new
-            if not waiting:
+            view.waiting[name] = _all_of(view.waiting.get(name, {}), shown)
+            if not view.waiting[name]:
                 return gr.skip()
             view.beats += 1
             return {self.pulses[name]: view.beats}
@@ -95,7 +93,7 @@ class _Dispatcher:
         shown = {**shown, **self._changes(view)}
         with self._lock:
             for part in view.waiting.values():
-                shown = {**part, **shown}
+                shown = _all_of(part, shown)
             view.waiting.clear()
         return shown or gr.skip()
 
@@ -165,6 +163,11 @@ def _deliverer(ask: _Dispatcher, name: str) -> Callable[[View], Any]:
         return ask.deliver(name, view)
 
     return deliver
+
+
+def _all_of(before: Updates, now: Updates) -> Updates:
+    """What to show for two answers, one after the other."""
+    return {**before, **{part: _and_then(before[part], new) if part in before else new for part, new in now.items()}}
 
 
 def _and_then(before: Any, now: Any) -> Any:

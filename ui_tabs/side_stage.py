@@ -9,12 +9,12 @@ from typing import Any
 
 import gradio as gr
 
-from backend.core.jobs import JobRequest, JobState
+from backend.core.jobs import JobState
 from backend.core.settings import Settings
 from backend.jobs.command import command_line
 from ui_tabs.context import OPEN_STATES, PageContext, Updates, View
 from ui_tabs.form import SettingsForm
-from ui_tabs.job_panel import JobPanel, command_html
+from ui_tabs.job_panel import JobPanel, command_html, on_side
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class StageCard:
             self.said = gr.HTML("", elem_id=f"{key}-said")
             with gr.Row(elem_classes="lk-buttons") as self.more:
                 self.start = gr.Button(words.start, variant="primary", elem_id=f"{key}-start")
-            self.panel = JobPanel(page, key, (key,), words.empty, same_side)
+            self.panel = JobPanel(page, key, (key,), words.empty, on_side(side_of))
             with gr.Accordion("Command line of this run", open=False, elem_classes="lk-more"):
                 self.command = gr.HTML("", elem_id=f"{key}-command")
         self.form.show_also([self.command, self.said], self._changed)
@@ -149,8 +149,3 @@ class StageCard:
 def side_of(view: View) -> str:
     """The side chosen in the Extract tab."""
     return str(view.local.get("extract.side", "src"))
-
-
-def same_side(view: View, request: JobRequest) -> bool:
-    """Whether a job belongs to the chosen side."""
-    return request.settings.get("side", "src") == side_of(view)

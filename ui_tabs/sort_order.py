@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 
 from backend.core.errors import BadInputError
-from backend.core.jobs import JobRequest, JobState
+from backend.core.jobs import JobState
 from backend.core.settings import Settings, SortSettings
 from backend.jobs.command import command_line
 from backend.jobs.store import JobRecord
@@ -20,7 +20,7 @@ from backend.storage.faceset import Faceset
 from backend.storage.workspace import SideFiles
 from ui_tabs.context import PageContext, Updates, View, has_images
 from ui_tabs.form import SettingsForm
-from ui_tabs.job_panel import JobPanel, command_html
+from ui_tabs.job_panel import JobPanel, command_html, on_side
 from ui_tabs.labels import SIDES, choice_label
 
 GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -100,7 +100,7 @@ class OrderCard:
             with gr.Row(elem_classes="lk-buttons"):
                 self.start = gr.Button("Sort", variant="primary", elem_id="sort-start")
             words = "Sorting shows its progress here. The files keep their names."
-            self.panel = JobPanel(page, "sort", ("sort",), words, self._same_side)
+            self.panel = JobPanel(page, "sort", ("sort",), words, on_side(side_of))
             self.said = gr.HTML("", elem_id="sort-said")
             self.undo = gr.Button("Bring them back", size="sm", visible=False, elem_id="sort-said-undo")
             self._build_apply()
@@ -177,14 +177,8 @@ class OrderCard:
         line = command_line("sort", view.project or "PROJECT", settings, self.page.shown_root)
         return command_html(line)
 
-    def _same_side(self, view: View, request: JobRequest) -> bool:
-        return request.settings.get("side", "src") == self._side_of(view)
-
     def _missing(self, view: View) -> str:
-        project = self.page.project(view)
-        if project is None or has_images(project.side(self._side_of(view)).aligned_dir):
-            return ""
-        return f"There are no {SIDES[self._side_of(view)].lower()} faces yet. Extract them first."
+        return self.page.faces_missing(view, self._side_of(view))
 
     def _fault(self, view: View, settings: Settings) -> str:
         """What the chosen method lacks."""

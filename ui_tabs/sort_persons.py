@@ -9,12 +9,11 @@ from typing import Any
 import gradio as gr
 
 from backend.core.errors import BadInputError
-from backend.core.jobs import JobRequest, JobState
+from backend.core.jobs import JobState
 from backend.core.settings import PersonsSettings
-from ui_tabs.context import PageContext, Updates, View, has_images
+from ui_tabs.context import PageContext, Updates, View
 from ui_tabs.form import SettingsForm
-from ui_tabs.job_panel import JobPanel
-from ui_tabs.labels import SIDES
+from ui_tabs.job_panel import JobPanel, on_side
 
 MOST_EXAMPLES = 200
 
@@ -47,7 +46,7 @@ class PersonsCard:
                 self.keep = gr.Button("Keep only this person", elem_id="persons-keep", interactive=False)
             self.hint = gr.HTML(hint_html(0), elem_id="persons-hint")
             words = "Progress appears here. The persons are then offered as a filter above the faces."
-            self.panel = JobPanel(page, "persons", ("persons",), words, self._same_side)
+            self.panel = JobPanel(page, "persons", ("persons",), words, on_side(side_of))
             self.said = gr.HTML("", elem_id="persons-said")
         side = side_of
         self.form.wire(page, lambda view: {"side": side(view)})
@@ -84,14 +83,8 @@ class PersonsCard:
             return {}
         return {self.keep: gr.update(interactive=number > 0), self.hint: hint_html(number)}
 
-    def _same_side(self, view: View, request: JobRequest) -> bool:
-        return request.settings.get("side", "src") == self._side_of(view)
-
     def _missing(self, view: View) -> str:
-        project = self.page.project(view)
-        if project is None or has_images(project.side(self._side_of(view)).aligned_dir):
-            return ""
-        return f"There are no {SIDES[self._side_of(view)].lower()} faces yet. Extract them first."
+        return self.page.faces_missing(view, self._side_of(view))
 
     def _begin(self, values: Mapping[Any, Any]) -> Updates:
         return self._submit(values, "")

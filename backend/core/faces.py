@@ -12,6 +12,19 @@ import numpy.typing as npt
 FloatArray = npt.NDArray[np.floating[Any]]
 
 
+_CHIN = 8
+HULL_PARTS: tuple[tuple[int, ...], ...] = (
+    (*range(9), 17),
+    (*range(8, 17), 26),
+    (*range(17, 20), _CHIN),
+    (*range(24, 27), _CHIN),
+    (*range(19, 25), _CHIN),
+    (*range(17, 22), 27, *range(31, 36), _CHIN),
+    (*range(22, 27), 27, *range(31, 36), _CHIN),
+    (*range(27, 31), *range(31, 36)),
+)
+"""Landmarks of the convex shapes that together are the area of a face (DeepFaceLab's full-face mask)."""
+
 FILLED = "filled"
 MANUAL = "manual"
 

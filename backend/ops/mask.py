@@ -8,20 +8,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from backend.core.faces import HULL_PARTS
+
 FloatMask = npt.NDArray[np.float32]
 
-_CHIN = 8
 _LARGEST_STEP = 40  # pixels that one pass of erosion moves the edges apart; even, so that passes stay centred
-_HULL_PARTS: tuple[tuple[int, ...], ...] = (
-    (*range(9), 17),
-    (*range(8, 17), 26),
-    (*range(17, 20), _CHIN),
-    (*range(24, 27), _CHIN),
-    (*range(19, 25), _CHIN),
-    (*range(17, 22), 27, *range(31, 36), _CHIN),
-    (*range(22, 27), 27, *range(31, 36), _CHIN),
-    (*range(27, 31), *range(31, 36)),
-)
 
 
 def hull_mask(
@@ -43,7 +34,7 @@ def hull_mask(
     """
     mask = np.zeros(shape_hw[:2], dtype=np.uint8)
     points = _raise_brows(np.asarray(landmarks_68x2), eyebrows_expand_mod) - np.array(origin_xy, dtype=np.int32)
-    for part in _HULL_PARTS:
+    for part in HULL_PARTS:
         cv2.fillConvexPoly(mask, cv2.convexHull(points[list(part)]), 1)
     return mask.astype(np.float32)
 

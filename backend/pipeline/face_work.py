@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import shutil
 import time
@@ -13,13 +12,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-import cv2
-
 from backend.core.errors import BadInputError
+from backend.environment import usable_cores
 from backend.pipeline.context import StageContext
+from backend.pipeline.cores import one_thread_each
 from backend.storage.atomic import require_free_disk
 from backend.storage.face_trash import free_name
 from backend.storage.faceset import PACK_NAME, FaceRecord
+from backend.storage.linking import link_file
+from backend.storage.tool_undo import ToolUndo, note_undo
 from backend.storage.workspace import SideFiles
 
 Item = TypeVar("Item")
@@ -72,11 +73,9 @@ def each(
 def _in_order(
     items: Sequence[Item], work: Callable[[Item], Result], ctx: StageContext
 ) -> Iterator[tuple[Item, Result]]:
-    workers = min(_MOST_WORKERS, os.cpu_count() or 1)
+    workers = min(_MOST_WORKERS, usable_cores())
     waiting: deque[tuple[Item, Future[Result]]] = deque()
-    threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    with ThreadPoolExecutor(workers, thread_name_prefix="faces") as pool:
+    with one_thread_each(), ThreadPoolExecutor(workers, thread_name_prefix="faces") as pool:
         try:
             for number, item in enumerate(items):
                 ctx.check_stop()
@@ -92,7 +91,6 @@ def _in_order(
                 yield first, future.result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
-            cv2.setNumThreads(threads)
 
 
 def teller(ctx: StageContext, message: str) -> Callable[[int, int], None]:
@@ -128,6 +126,15 @@ def publish(staged: Path, target: Path) -> None:
         target.rename(old)
     staged.rename(target)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def take_over(side: SideFiles, folder: Path, reason: str, ctx: StageContext) -> None:
+    """Put a finished set in place of all faces, with the files of now that cannot be used; it can be taken back."""
+    for name, _ in side.faceset().damaged():
+        if not (folder / name).exists():  # damaged only after it was worked on
+            link_file(side.aligned_dir / name, folder / name)
+    ctx.check_stop()
+    note_undo(ctx.job_dir, ToolUndo(batch=side.faceset().swap_in(folder, reason)))
 
 
 def tell_problems(problems: Sequence[str], ctx: StageContext, listed: int = 20) -> None:

@@ -9,13 +9,12 @@ from typing import Any, NamedTuple
 from backend.core.errors import DamagedFileError
 from backend.core.settings import GrayFacesSettings
 from backend.pipeline.context import StageContext
-from backend.pipeline.face_work import RESERVE_BYTES, each, need_faces, staging, tell_problems
+from backend.pipeline.face_work import RESERVE_BYTES, each, need_faces, staging, take_over, tell_problems
 from backend.storage import jpeg
 from backend.storage.atomic import require_free_disk, write_bytes
 from backend.storage.faceset import FaceRecord
 from backend.storage.image import decode_image, encode_image
 from backend.storage.linking import link_file
-from backend.storage.tool_undo import ToolUndo, note_undo
 
 
 class _Made(NamedTuple):
@@ -38,7 +37,6 @@ def run(settings: GrayFacesSettings, ctx: StageContext) -> dict[str, Any]:
     """
     side = ctx.project.side(settings.side)
     records = need_faces(side)
-    damaged = [name for name, _ in side.faceset().damaged()]
     size = sum(record.path.stat().st_size for record in records)
     require_free_disk(side.frames_dir, size + RESERVE_BYTES)
     made: list[_Made] = []
@@ -47,11 +45,7 @@ def run(settings: GrayFacesSettings, ctx: StageContext) -> dict[str, Any]:
         made += [result for _, result in each(records, work, ctx, "converting")]
         tell_problems([one.problem for one in made if one.problem], ctx)
         if any(one.how == "gray" for one in made):
-            for name in damaged:
-                link_file(side.aligned_dir / name, folder / name)
-            ctx.check_stop()
-            batch = side.faceset().swap_in(folder, "turned gray")
-            note_undo(ctx.job_dir, ToolUndo(batch=batch))
+            take_over(side, folder, "turned gray", ctx)
     numbers = Counter(one.how for one in made)
     if numbers["gray"]:
         ctx.milestone("gray", f"{numbers['gray']:,} {settings.side} faces have one channel now.")

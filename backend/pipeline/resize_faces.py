@@ -25,14 +25,13 @@ from backend.ops.recrop import (
     shows_the_same,
 )
 from backend.pipeline.context import StageContext
-from backend.pipeline.face_work import RESERVE_BYTES, each, need_faces, staging, tell_problems
+from backend.pipeline.face_work import RESERVE_BYTES, each, need_faces, staging, take_over, tell_problems
 from backend.storage import jpeg
 from backend.storage.atomic import require_free_disk, write_bytes
 from backend.storage.face_file import write_face
 from backend.storage.faceset import FaceRecord
 from backend.storage.image import encode_image, list_images, read_image
 from backend.storage.linking import link_file
-from backend.storage.tool_undo import ToolUndo, note_undo
 from backend.storage.workspace import SideFiles
 
 Image = npt.NDArray[np.uint8]
@@ -70,7 +69,6 @@ def run(settings: ResizeFacesSettings, ctx: StageContext) -> dict[str, Any]:
     """
     side = ctx.project.side(settings.side)
     records = need_faces(side)
-    damaged = [name for name, _ in side.faceset().damaged()]
     require_free_disk(side.frames_dir, _estimate(records, settings) + RESERVE_BYTES)
     with staging(side) as folder:
         work = _Recrop(settings, folder, _frames(side))
@@ -80,11 +78,7 @@ def run(settings: ResizeFacesSettings, ctx: StageContext) -> dict[str, Any]:
         changed = sum(one.how in ("frame", "aligned") for one in made)
         tell_problems([one.problem for one in made if one.problem], ctx)
         if changed:
-            for name in damaged:
-                link_file(side.aligned_dir / name, folder / name)
-            ctx.check_stop()
-            batch = side.faceset().swap_in(folder, f"resized to {settings.image_size} px")
-            note_undo(ctx.job_dir, ToolUndo(batch=batch))
+            take_over(side, folder, f"resized to {settings.image_size} px", ctx)
     return _told(made, settings, ctx)
 
 

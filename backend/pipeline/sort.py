@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -11,6 +10,7 @@ from typing import Any, NamedTuple
 
 from backend.core.errors import BadInputError, DamagedFileError
 from backend.core.settings import SortSettings
+from backend.environment import usable_cores
 from backend.pipeline.context import StageContext
 from backend.pipeline.face_work import need_faces
 from backend.pipeline.sort_methods import METHODS, Arrangement, Faces
@@ -123,7 +123,7 @@ def _measured(
         except (DamagedFileError, OSError) as error:
             return _Unreadable(str(error))
 
-    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(max_workers=min(8, usable_cores())) as pool:
         for start in range(0, len(records), _BLOCK):
             ctx.check_stop()
             block = records[start : start + _BLOCK]

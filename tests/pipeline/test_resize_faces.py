@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from backend.core.faces import FaceType
 from backend.core.settings import ResizeFacesSettings
 from backend.ops.align import face_matrix, invert, transform_points, warp_face
 from backend.ops.recrop import decode_mask, encode_mask
-from backend.pipeline import face_work, resize_faces
+from backend.pipeline import resize_faces
 from backend.storage import jpeg, safe_pickle
 from backend.storage.face_file import read_face, write_face, write_face_image
 from backend.storage.image import read_image
@@ -192,7 +193,7 @@ def test_leftovers_of_a_killed_run_are_removed(project: Project, side: SideFiles
     fill_side(side, 1)
     old = side.frames_dir / ".staged-0123"
     old.mkdir()
-    face_work.os.utime(old, (1, 1))
+    os.utime(old, (1, 1))
     resize_faces.run(settings(), context(project))
     assert not list(side.frames_dir.glob(".staged-*"))
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 
 from backend.core.faces import Detection
 from backend.models.detection.base import Float32, Image
-from backend.models.detection.torch_weights import damaged
+from backend.models.detection.opencv_network import NetworkOfThread
 
 _SIDE = 192
 _BOX_FACTOR = 1.45
@@ -49,9 +47,7 @@ class FaceMesh:
     name = "facemesh"
 
     def __init__(self, file: Path) -> None:
-        self._file = file
-        self._of_thread = threading.local()
-        self._network()
+        self._network = NetworkOfThread(file, cv2.dnn.readNetFromONNX)
 
     def landmarks(self, frame_bgr: Image, detection: Detection) -> Float32:
         """(68, 2) float32 landmarks in frame pixels; eyes are levelled by the detection's points when it has them."""
@@ -75,17 +71,6 @@ class FaceMesh:
         network.setInput(blob)
         points = np.asarray(network.forward()).reshape(_MESH_POINTS, 3)[:, :2]
         return ((points - to_crop[:, 2]) @ np.linalg.inv(turn).T).astype(np.float32)
-
-    def _network(self) -> Any:
-        """This thread's network: OpenCV's cannot be shared."""
-        network = getattr(self._of_thread, "network", None)
-        if network is None:
-            try:
-                network = cv2.dnn.readNetFromONNX(np.frombuffer(self._file.read_bytes(), np.uint8))
-            except cv2.error as error:
-                raise damaged(self._file, error) from error
-            self._of_thread.network = network
-        return network
 
 
 def _angle(left_eye: Float32, right_eye: Float32) -> float:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from backend.models.detection.base import Float32, Image
+from backend.models.detection.opencv_network import NetworkOfThread
 from backend.models.detection.points5 import five_points
-from backend.models.detection.torch_weights import damaged
 from backend.ops.align import umeyama, warp_face
 
 SAME_PERSON_COSINE = 0.363
@@ -40,9 +38,9 @@ class SFace:
     name = "sface"
 
     def __init__(self, file: Path) -> None:
-        self._file = file
-        self._of_thread = threading.local()
-        self._network()
+        self._network = NetworkOfThread(
+            file, lambda model: cv2.FaceRecognizerSF.create("onnx", model, np.zeros(0, np.uint8))
+        )
 
     def embed(self, image_bgr: Image, points: npt.ArrayLike) -> Float32:
         """(128,) float32 of length 1; the dot product of two is their cosine.
@@ -53,18 +51,6 @@ class SFace:
         """
         vector = np.asarray(self._network().feature(recognition_crop(image_bgr, points)), np.float32).reshape(-1)
         return vector / max(float(np.linalg.norm(vector)), 1e-12)
-
-    def _network(self) -> Any:
-        """This thread's network: OpenCV's cannot be shared."""
-        network = getattr(self._of_thread, "network", None)
-        if network is None:
-            model = np.frombuffer(self._file.read_bytes(), np.uint8)
-            try:
-                network = cv2.FaceRecognizerSF.create("onnx", model, np.zeros(0, np.uint8))
-            except cv2.error as error:
-                raise damaged(self._file, error) from error
-            self._of_thread.network = network
-        return network
 
 
 def recognition_crop(image_bgr: Image, points: npt.ArrayLike) -> Image:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 
 from backend.core.faces import Detection
 from backend.models.detection.base import Image, by_area, shorter_side, stands_upright
-from backend.models.detection.torch_weights import damaged
+from backend.models.detection.opencv_network import NetworkOfThread
 
 _OVERLAP = 0.3
 
@@ -31,11 +30,11 @@ class YuNet:
     name = "yunet"
 
     def __init__(self, file: Path, min_face_px: int = 40, score: float = 0.7) -> None:
-        self._file = file
         self._min_face_px = min_face_px
-        self._score = score
-        self._of_thread = threading.local()
-        self._network()
+        self._network = NetworkOfThread(
+            file,
+            lambda model: cv2.FaceDetectorYN.create("onnx", model, np.zeros(0, np.uint8), (320, 320), score, _OVERLAP),
+        )
 
     def detect(self, frame_bgr: Image) -> list[Detection]:
         """Faces with five points of a (h, w, 3) uint8 BGR frame, largest first."""
@@ -49,20 +48,6 @@ class YuNet:
         points = detection.points5
         upright = points is None or stands_upright(points[:2], points[3:])
         return upright and shorter_side(detection.box_xyxy) >= self._min_face_px
-
-    def _network(self) -> Any:
-        """This thread's network: OpenCV's cannot be shared."""
-        network = getattr(self._of_thread, "network", None)
-        if network is None:
-            model = np.frombuffer(self._file.read_bytes(), np.uint8)
-            try:
-                network = cv2.FaceDetectorYN.create(
-                    "onnx", model, np.zeros(0, np.uint8), (320, 320), self._score, _OVERLAP
-                )
-            except cv2.error as error:
-                raise damaged(self._file, error) from error
-            self._of_thread.network = network
-        return network
 
 
 def _detection(row: np.ndarray[Any, Any]) -> Detection:
