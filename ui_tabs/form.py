@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from backend.core.errors import BadInputError, LookalikeError
-from backend.core.settings import Settings, bounds_of, is_fixed, is_frozen, unit_of
+from backend.core.settings import Settings, bounds_of, is_fixed, is_frozen, is_hidden, unit_of
 from backend.core.settings.faults import figure, reason
 from ui_tabs.context import PageContext, Updates, View
 from ui_tabs.form_file import fit, read_settings
@@ -39,8 +39,8 @@ class SettingsForm:
         kind: the settings class.
         stage: key of the words in labels.py.
         key: prefix of all elem_ids: ``<key>-<field>``, ``<key>-error``, ``<key>-reset``.
-        exclude: fields that have no widget because the tab supplies them (for example the side). Fields with only one
-            allowed value have none either.
+        exclude: fields that have no widget because the tab supplies them (for example the side). Hidden fields and
+            those with only one allowed value have none either.
         choices: (label, value) pairs for text fields that are better chosen than typed; other text stays possible.
 
     Attributes:
@@ -64,7 +64,11 @@ class SettingsForm:
         self.widgets: dict[str, Any] = {}
         self._also: list[tuple[Sequence[Any], Callable[[View, Settings], Updates]]] = []
         given = choices or {}
-        names = [n for n, facts in kind.model_fields.items() if n not in exclude and not is_fixed(facts)]
+        names = [
+            n
+            for n, facts in kind.model_fields.items()
+            if n not in exclude and not is_fixed(facts) and not is_hidden(facts)
+        ]
         with gr.Column(elem_id=f"{key}-form", elem_classes="lk-form"):
             self.note = gr.HTML("", elem_id=f"{key}-note")
             for group, members in layout(stage, names):

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ui_tabs.labels_faces import FACE_CHOICES, FACE_LABELS
+from ui_tabs.labels_merge import MERGE_CHOICES, MERGE_LABELS
 
 MAIN = ""
 """The group that is always visible; every other group is a closed accordion with its name as title."""
@@ -32,6 +33,8 @@ STAGE_TITLES: Mapping[str, str] = MappingProxyType(
         "model": "Model file of",
         "merge": "Merge",
         "export": "Export",
+        "render": "Merge and export",
+        "verify": "Verify",
     }
 )
 
@@ -39,6 +42,7 @@ ACTION_TITLES: Mapping[str, str] = MappingProxyType(
     {
         "copy": "Copy model",
         "export": "Export model",
+        "dfm": "DFM file of",
         "import": "Import a model file",
         "backup": "Back up model",
         "restore": "Go back with model",
@@ -165,32 +169,10 @@ LABELS: Mapping[str, Mapping[str, tuple[str, str]]] = MappingProxyType(
                 "model": ("Model", MAIN),
                 "name": ("Name", MAIN),
                 "file": ("File", MAIN),
+                "fp16": ("Half precision", MAIN),
             }
         ),
-        "merge": MappingProxyType(
-            {
-                "model": ("Model", MAIN),
-                "mode": ("Mode", MAIN),
-                "morph_factor": ("Morph factor", MAIN),
-                "mask_mode": ("Mask", "Mask"),
-                "erode_mask": ("Erode mask", "Mask"),
-                "blur_mask": ("Blur mask", "Mask"),
-                "color_transfer": ("Colour transfer", "Colour"),
-                "face_scale": ("Face scale", "Finish"),
-                "first_frame": ("First frame", "Range and device"),
-                "last_frame": ("Last frame", "Range and device"),
-                "device": ("Device", "Range and device"),
-            }
-        ),
-        "export": MappingProxyType(
-            {
-                "name": ("File name", MAIN),
-                "crf": ("Quality, CRF", MAIN),
-                "include_audio": ("Sound", MAIN),
-                "speed": ("Encoder speed", "Encoder and mark"),
-                "mark": ("AI mark", "Encoder and mark"),
-            }
-        ),
+        **MERGE_LABELS,
     }
 )
 """Stage -> field -> (label, group). The order of the entries is the order on the page."""
@@ -214,25 +196,7 @@ CHOICES: Mapping[str, Mapping[Any, str]] = MappingProxyType(
             }
         ),
         "channels": MappingProxyType({1: "1, grayscale", 3: "3, colour"}),
-        "mask_mode": MappingProxyType(
-            {
-                "full": "full square",
-                "dst": "landmark hull of dst",
-                "learned-prd": "learned, swapped face",
-                "learned-dst": "learned, dst face",
-                "learned-prd*learned-dst": "learned, both multiplied",
-            }
-        ),
-        "color_transfer": MappingProxyType(
-            {
-                "none": "none",
-                "rct": "Reinhard (rct)",
-                "lct": "linear (lct)",
-                "mkl": "Monge-Kantorovich (mkl)",
-                "idt": "iterative distribution (idt)",
-                "sot": "sliced optimal transport (sot)",
-            }
-        ),
+        **MERGE_CHOICES,
     }
 )
 """Field -> value -> word; values without an entry are shown as they are."""

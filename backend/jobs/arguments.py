@@ -17,7 +17,7 @@ import yaml
 from pydantic import ValidationError
 
 from backend.core.errors import BadInputError, LookalikeError
-from backend.core.settings import STAGE_SETTINGS, TRAIN_SETTINGS, Settings, settings_class
+from backend.core.settings import STAGE_SETTINGS, TRAIN_SETTINGS, Settings, is_hidden, settings_class
 from backend.jobs.store import one_line
 from backend.storage.model_folder import ModelFolder
 from backend.storage.workspace import Workspace
@@ -73,7 +73,7 @@ def parse_arguments(stage: str, argv: Sequence[str]) -> Arguments:
         f"{PROGRAM} {stage}",
         kind.__doc__ or "",
     )
-    values = {name: _absolute(getattr(parsed, name)) for name in kind.model_fields}
+    values = {name: _absolute(getattr(parsed, name, getattr(base, name))) for name in kind.model_fields}
     return Arguments(stage, parsed.project, parsed.workspace, _checked(kind, values))
 
 
@@ -170,6 +170,8 @@ def _common_fields(common: type[Any]) -> list[tuple[str, Any, Any]]:
 def _setting_fields(kind: type[Settings], base: Settings) -> list[tuple[str, Any, Any]]:
     fields: list[tuple[str, Any, Any]] = []
     for name, info in kind.model_fields.items():
+        if is_hidden(info):
+            continue
         shown = Annotated[info.annotation, tyro.conf.arg(help=info.description)]
         fields.append((name, shown, dataclasses.field(default_factory=partial(getattr, base, name))))
     return fields

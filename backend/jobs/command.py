@@ -6,10 +6,12 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from backend.core.settings import Settings
+from backend.core.settings import Settings, is_hidden
 
 
-def command_line(stage: str, project: str, settings: Settings, workspace: Path | None = None) -> str:
+def command_line(
+    stage: str, project: str, settings: Settings, workspace: Path | None = None, config: Path | None = None
+) -> str:
     """The shell command that runs a stage with these settings.
 
     Args:
@@ -17,13 +19,18 @@ def command_line(stage: str, project: str, settings: Settings, workspace: Path |
         project: name of the project.
         settings: only those that differ from their defaults are written out.
         workspace: left out when None or the default ``workspace``.
+        config: file that holds what has no flag; named when the settings have any of it.
     """
     words = ["python", "-m", "backend", stage, "--project", project]
     if workspace is not None and workspace != Path("workspace"):
         words += ["--workspace", str(workspace)]
     for name, field in type(settings).model_fields.items():
         value = getattr(settings, name)
-        if value != field.get_default(call_default_factory=True):
+        if value == field.get_default(call_default_factory=True):
+            continue
+        if is_hidden(field):
+            words += ["--config", str(config)] if config is not None and "--config" not in words else []
+        else:
             words += _flag(name, value)
     return shlex.join(words)
 

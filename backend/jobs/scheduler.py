@@ -22,6 +22,7 @@ _READS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "train": ("src faces", "dst faces"),
         "evaluate": ("src faces", "dst faces", "model {model}"),
         "merge": ("dst frames", "dst faces", "model {model}"),
+        "render": ("dst video", "dst frames", "dst faces", "model {model}"),
         "export": ("dst video", "dst frames", "merged"),
     }
 )
@@ -43,9 +44,10 @@ _WRITES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "model": ("model {model}", "model {name}"),
         "merge": ("merged",),
         "export": ("result {name}",),
+        "render": ("merged", "result {name}"),
     }
 )
-_COMPUTES = frozenset({"extract-faces", "train", "evaluate", "merge"})
+_COMPUTES = frozenset({"extract-faces", "train", "evaluate", "merge", "render"})
 
 
 def lane_of(stage: str, settings: Mapping[str, Any], best_device: str = BEST) -> str:
@@ -84,7 +86,8 @@ def collide(one: frozenset[str], other: frozenset[str]) -> bool:
 
 def reads(request: JobRequest) -> frozenset[str]:
     """What of its project a job needs, by name."""
-    return _named(_READS, request)
+    rules = request.settings.get("faces", ()) if request.stage in ("merge", "render") else ()
+    return _named(_READS, request) | {f"model {rule['model']}" for rule in rules if rule.get("model")}
 
 
 def writes(request: JobRequest) -> frozenset[str]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -14,82 +13,15 @@ import numpy.typing as npt
 from backend.core.faces import FaceType
 from backend.ops.align import Float64, crop_corners, face_matrix, invert, transform_points, warp_face
 from backend.ops.color import COLOR_TRANSFERS, keep_colors
+from backend.ops.face_swap import FaceTarget, MergedFrame, MergeOptions, Outcome, SwapPrediction
 from backend.ops.mask import erode_blur_mask, hull_mask
 
 Float32 = npt.NDArray[np.float32]
 Frame = npt.NDArray[Any]
-Outcome = Literal["merged", "empty_mask", "seamless_failed"]
 
 MASK_WORK_SCALE = 4  # the mask is eroded and blurred at this multiple of the model's resolution
 _FAINT = 1.0 / 255.0
 _MIN_EXTENT = 4  # pixels in the frame; smaller masks leave the frame as it is
-
-
-@dataclass(frozen=True)
-class SwapPrediction:
-    """What a model makes of one aligned crop of side r.
-
-    Attributes:
-        face: (r, r, 3) or (r, r, 1) float32 0..1, BGR or gray.
-        mask: (r, r) float32 0..1, the predicted face's mask.
-        dst_mask: (r, r) float32 0..1, the mask the model sees in the destination.
-    """
-
-    face: Float32
-    mask: Float32
-    dst_mask: Float32
-
-
-@dataclass(frozen=True)
-class MergeOptions:
-    """How a predicted face is put into the frame.
-
-    Attributes:
-        mode: "overlay" pastes with a soft edge, "seamless" also fits the light by Poisson cloning.
-        mask_mode: a key of MASK_SOURCES.
-        erode_mask: -400..400, ellipse that eats the mask's edge, in pixels of four times the model's resolution.
-        blur_mask: 0..400, kernel that softens the edge, same pixels.
-        color_transfer: a key of COLOR_TRANSFERS.
-        face_scale: -50..50 percent; as in DeepFaceLab positive values make the face smaller, negative ones larger.
-    """
-
-    mode: Literal["overlay", "seamless"] = "overlay"
-    mask_mode: str = "learned-prd*learned-dst"
-    erode_mask: int = 0
-    blur_mask: int = 40
-    color_transfer: str = "rct"
-    face_scale: int = 0
-
-
-class FaceTarget(NamedTuple):
-    """Where a face sits in the frame, and what the model gets to see of it.
-
-    Attributes:
-        landmarks: (68, 2) float64, frame pixels.
-        face_type: the model's face type.
-        mat: (2, 3) float64, frame -> crop.
-        crop: (r, r, 3) float32 0..1 BGR.
-    """
-
-    landmarks: Float64
-    face_type: FaceType
-    mat: Float64
-    crop: Float32
-
-
-class MergedFrame(NamedTuple):
-    """A merged frame.
-
-    Attributes:
-        frame_bgr: (h, w, 3), dtype and range of the frame that was given.
-        mask: (h, w) float32 0..1, the replaced area of all faces.
-        outcomes: per face "merged", "empty_mask" (face left as it was) or "seamless_failed"
-            (pasted by overlay instead).
-    """
-
-    frame_bgr: Frame
-    mask: Float32
-    outcomes: tuple[Outcome, ...]
 
 
 class _Box(NamedTuple):

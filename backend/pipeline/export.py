@@ -85,7 +85,7 @@ def run(settings: ExportSettings, ctx: StageContext) -> dict[str, Any]:
             partial,
             picture,
             chosen.clock,
-            _sound(project.side("dst").video, table, chosen) if settings.include_audio else None,
+            _sound(project.side("dst").video, table, chosen) if settings.audio != "none" else None,
             TAGS if settings.mark else None,
         )
         _encode(writer, chosen.files, ctx)

@@ -32,6 +32,8 @@ STAGES: Mapping[str, str] = MappingProxyType(
         "evaluate": "backend.pipeline.evaluate",
         "merge": "backend.pipeline.merge",
         "export": "backend.pipeline.export",
+        "render": "backend.pipeline.render",
+        "verify": "backend.pipeline.verify",
         "timelapse": "backend.pipeline.timelapse",
         "model": "backend.pipeline.model_file",
     }

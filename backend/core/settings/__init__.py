@@ -6,7 +6,8 @@ from types import MappingProxyType
 from typing import Mapping
 
 from backend.core.settings.amp import AmpSettings
-from backend.core.settings.base import Settings, bounds_of, is_fixed, is_frozen, is_live, setting, unit_of
+from backend.core.settings.base import Settings, bounds_of, is_fixed, is_frozen, is_hidden, is_live, setting, unit_of
+from backend.core.settings.export import ExportSettings, RenderSettings, VerifySettings
 from backend.core.settings.faces import ExtractFacesSettings, PersonsSettings, SortSettings
 from backend.core.settings.facesets import (
     AddFacesSettings,
@@ -14,7 +15,7 @@ from backend.core.settings.facesets import (
     GrayFacesSettings,
     ResizeFacesSettings,
 )
-from backend.core.settings.merge import MergeSettings
+from backend.core.settings.merge import FaceRule, MergeKey, MergeLook, MergeSettings
 from backend.core.settings.models import (
     EvaluateSettings,
     ModelFileSettings,
@@ -28,7 +29,6 @@ from backend.core.settings.video import (
     CreateSettings,
     DenoiseFramesSettings,
     EditClipSettings,
-    ExportSettings,
     ExtractFramesSettings,
     SampleSettings,
     Side,
@@ -55,6 +55,8 @@ STAGE_SETTINGS: Mapping[str, type[Settings]] = MappingProxyType(
         "model": ModelFileSettings,
         "merge": MergeSettings,
         "export": ExportSettings,
+        "render": RenderSettings,
+        "verify": VerifySettings,
     }
 )
 """Stage name -> settings. For train the model class decides, see settings_class()."""
@@ -82,12 +84,16 @@ __all__ = [
     "ExportSettings",
     "ExtractFacesSettings",
     "ExtractFramesSettings",
+    "FaceRule",
     "FacesetSettings",
     "GrayFacesSettings",
+    "MergeKey",
+    "MergeLook",
     "MergeSettings",
     "ModelFileSettings",
     "PersonsSettings",
     "Quick96Settings",
+    "RenderSettings",
     "ResizeFacesSettings",
     "SaehdSettings",
     "SampleSettings",
@@ -97,9 +103,11 @@ __all__ = [
     "SummarySettings",
     "TimelapseSettings",
     "TrainSettings",
+    "VerifySettings",
     "bounds_of",
     "is_fixed",
     "is_frozen",
+    "is_hidden",
     "is_live",
     "setting",
     "settings_class",

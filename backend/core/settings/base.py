@@ -24,6 +24,7 @@ def setting(  # noqa: PLR0913 - the facts of one setting are read together
     unit: str = "",
     frozen: bool = False,
     live: bool = False,
+    hidden: bool = False,
 ) -> Any:
     """Declare one setting.
 
@@ -35,8 +36,9 @@ def setting(  # noqa: PLR0913 - the facts of one setting are read together
         unit: unit of the value: "px", "s", "%", "fps", ...
         frozen: True for what cannot change after a model has been created.
         live: True for what can change while the job runs.
+        hidden: True for what has neither a widget nor a flag: it is made on the page, or read with --config.
     """
-    extra = {"unit": unit, "frozen": frozen, "live": live}
+    extra = {"unit": unit, "frozen": frozen, "live": live, "hidden": hidden}
     bounds = "" if ge is None or le is None else f" [{ge}..{le}{' ' + unit if unit else ''}]"
     return Field(default, description=sentence + bounds, ge=ge, le=le, multiple_of=step, json_schema_extra=extra)
 
@@ -54,6 +56,11 @@ def is_frozen(field: FieldInfo) -> bool:
 def is_live(field: FieldInfo) -> bool:
     """Whether a declared setting can change while the job runs."""
     return bool(_extra(field).get("live", False))
+
+
+def is_hidden(field: FieldInfo) -> bool:
+    """Whether a declared setting has neither a widget nor a flag."""
+    return bool(_extra(field).get("hidden", False))
 
 
 def is_fixed(field: FieldInfo) -> bool:

@@ -39,12 +39,13 @@ class TimelapseSettings(Settings):
 class ModelFileSettings(Settings):
     """Copying, packing and unpacking whole models."""
 
-    action: Literal["copy", "export", "import", "backup", "restore"] = setting(
-        "copy", "What to do: copy a model, write it as one file, read one, make a backup, or go back to one."
+    action: Literal["copy", "export", "import", "backup", "restore", "dfm"] = setting(
+        "copy", "Copy a model, write it as one file, read one, make a backup, go back to one, or write a DFM file."
     )
     model: str = setting("", "Name of the model to copy, export, back up or restore.")
     name: str = setting("", "Name of the new model, or of the backup to restore; empty takes a fitting one.")
     file: str = setting("", "File to read; only for import.")
+    fp16: bool = setting(False, "DFM: compute in half precision; half the size, and faster on a GPU.")
 
     @model_validator(mode="after")
     def _has_what_it_needs(self) -> ModelFileSettings:

@@ -1,4 +1,4 @@
-"""Settings of the stages that read and write video: create, extract-frames, export."""
+"""Settings of the stages that bring video in: create, sample, extract-frames, edit-clip, denoise-frames."""
 
 from __future__ import annotations
 
@@ -77,21 +77,3 @@ class DenoiseFramesSettings(Settings):
     factor: int = setting(7, "How strongly: 1 hardly at all, 7 for usual noise, 20 for very grainy film.", ge=1, le=20)
     undo: bool = setting(False, "Only bring the frames back as they were.")
     keep_originals: bool = setting(True, "Keep the frames as they were, so that this can be undone; takes their disk.")
-
-
-class ExportSettings(Settings):
-    """Encode the merged frames with the timing and the sound of the destination clip."""
-
-    name: str = setting("result", "File name of the result without extension.")
-    crf: int = setting(17, "Constant rate factor of H.264: lower is better and larger.", ge=0, le=51)
-    speed: Literal["ultrafast", "veryfast", "fast", "medium", "slow"] = setting(
-        "medium", "Encoder preset: slower makes smaller files of the same quality."
-    )
-    include_audio: bool = setting(True, "Take the sound of the destination clip along.")
-    mark: bool = setting(True, "Mark the file as AI-manipulated in its metadata and in a sidecar file.")
-
-    @model_validator(mode="after")
-    def _plain_name(self) -> ExportSettings:
-        if not self.name or any(c in self.name for c in '/\\:*?"<>|') or self.name.startswith("."):
-            raise ValueError("the name must be a plain file name without folder")
-        return self
