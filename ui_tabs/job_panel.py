@@ -27,6 +27,10 @@ STATE_WORDS = {
 }
 RESUMABLE = frozenset({JobState.FAILED, JobState.STOPPED, JobState.INTERRUPTED})
 LOG_LINES = 60
+HELD_NOTE = (
+    '<p class="lk-why">The queue is held: nothing new starts. '
+    '<button type="button" class="lk-link" data-goto="queue">Open the queue</button></p>'
+)
 
 
 def on_side(side_of: Callable[[View], str]) -> Callable[[View, JobRequest], bool]:
@@ -108,7 +112,7 @@ class JobPanel:
         record = self.record(view)
         state = record.status.state if record else None
         shown: Updates = {}
-        content = job_html(record, self._about(view, record.request)) if record else empty_html(self._empty)
+        content = self._content(view, record) if record else empty_html(self._empty)
         if view.changed(f"{self.key}.box", content):
             shown[self.box] = content
         if view.changed(f"{self.key}.buttons", state):
@@ -116,6 +120,11 @@ class JobPanel:
             word = "Resume" if state in (JobState.INTERRUPTED, JobState.STOPPED) else "Try again"
             shown[self.again] = gr.update(visible=state in RESUMABLE, value=word)
         return {**shown, **self._tick_log(view, record), **self._tick_start(view, state)}
+
+    def _content(self, view: View, record: JobRecord) -> str:
+        shown = job_html(record, self._about(view, record.request))
+        held = record.status.state is JobState.QUEUED and self.page.manager.held(view.project)
+        return f"{shown}{HELD_NOTE}" if held else shown
 
     def _tick_log(self, view: View, record: JobRecord | None) -> Updates:
         try:

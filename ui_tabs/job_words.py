@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from backend.core.jobs import JobState
 from backend.core.settings import Settings, settings_class, unit_of
 from backend.devices import Device
-from backend.jobs.scheduler import BEST, IO_LANE, collide, must_wait, places
+from backend.jobs.scheduler import BEST, IO_LANE, LOOK_LANE, collide, must_wait, places
 from backend.jobs.store import JobRecord
 from ui_tabs.job_panel import duration, time_left
 from ui_tabs.labels import ACTION_TITLES, SIDES, STAGE_TITLES, choice_label, label_of
@@ -32,7 +32,7 @@ def job_title(record: JobRecord) -> str:
 
 def lane_word(lane: str, devices: Sequence[Device] | None) -> str:
     """What a job occupies, for people; "" for jobs that need no device, the name itself for a device not listed."""
-    known = {IO_LANE: "", BEST: "best device", "cpu": "CPU"}
+    known = {IO_LANE: "", LOOK_LANE: "", BEST: "best device", "cpu": "CPU"}
     if lane in known:
         return known[lane]
     label = next((device.label for device in devices or () if device.name == lane), "")
@@ -137,8 +137,10 @@ def settings_rows(stage: str, settings: Settings) -> list[tuple[str, str, bool]]
         default = value == facts.get_default(call_default_factory=True)
         if isinstance(value, bool):
             text = "on" if value else "off"
-        elif value is None or value == "":
+        elif value is None or value in ("", ()):
             text = "none"
+        elif isinstance(value, tuple):
+            text = f"{len(value):,}"
         else:
             text = _plain(value) if isinstance(value, float) else choice_label(name, value)
             unit = unit_of(facts)

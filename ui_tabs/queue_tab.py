@@ -32,6 +32,7 @@ FINISHED_SHOWN = 20
 LOG_LINES = 200
 NO_RUNNING = "A running job shows its progress here. Start one in the tab of its step."
 NO_WAITING = "Jobs wait here while the device they need, or what they build on, is busy."
+HELD = "The queue is held: nothing new starts."
 NO_FINISHED = "Jobs that have ended are listed here with their result."
 NO_CHOSEN = "Log, settings and command line of a job appear here. Press the name of one."
 
@@ -95,18 +96,19 @@ class QueueTab:
         manager = self.page.manager
         running, queued = manager.running(), manager.queued()
         own = [job for job in queued if job.request.project == view.project]
+        held = bool(view.project) and manager.held(view.project)
         if not own:
-            return empty_html(NO_WAITING)
+            return hold_html(held, bool(running)) + empty_html(NO_WAITING)
         best, devices = self._best(), manager.devices()
         rows = []
         for job in own:
             ahead = [*running, *queued[: queued.index(job)]]
-            note = why_it_waits(job, ahead, best, devices)
+            note = HELD if held and not job.request.foreground else why_it_waits(job, ahead, best, devices)
             rows.append(Row(job, self._place(job), note, waiting_acts(own, job)))
         lines = "".join(
             f'<p class="lk-why">{html.escape(text)}</p>' for text in foreign_jobs(own, running, best, devices)
         )
-        return f"{lines}{rows_html(rows, picked)}"
+        return f"{hold_html(held, True)}{lines}{rows_html(rows, picked)}"
 
     def _finished_html(self, view: View, jobs: Sequence[JobRecord], picked: str) -> str:
         ended = sorted((j for j in jobs if j.status.state.final), key=lambda job: job.status.finished, reverse=True)
@@ -181,6 +183,10 @@ class QueueTab:
             manager.stop(project, job)
         elif name in ("up", "down"):
             manager.reorder(project, job, -1 if name == "up" else 1)
+        elif name == "next":
+            manager.run_next(project, job)
+        elif name in ("hold", "release"):
+            manager.hold(project, name == "hold")
         elif name == "again":
             self._again(view, job)
 
@@ -196,12 +202,23 @@ class QueueTab:
 
 
 def waiting_acts(own: Sequence[JobRecord], job: JobRecord) -> tuple[Act, ...]:
-    """Buttons of a waiting job: earlier, later, cancel. One that a command line starts is not moved."""
+    """Buttons of a waiting job: next, earlier, later, cancel. One that a command line starts is not moved."""
     cancel = Act("cancel", "Cancel")
     if job.request.foreground:
         return (cancel,)
     at = [record.id for record in own].index(job.id)
-    return Act("up", "Earlier", at > 0), Act("down", "Later", at < len(own) - 1), cancel
+    first = Act("next", "Run next", at > 0)
+    return first, Act("up", "Earlier", at > 0), Act("down", "Later", at < len(own) - 1), cancel
+
+
+def hold_html(held: bool, busy: bool) -> str:
+    """The button that holds the queue or lets it go on; "" when there is nothing to hold."""
+    if held:
+        button = '<button type="button" class="lk-act" data-act="release" data-job="">Go on</button>'
+        return f'<p class="lk-why">{HELD} {button}</p>'
+    if not busy:
+        return ""
+    return '<button type="button" class="lk-act" data-act="hold" data-job="">Stop after the running jobs</button>'
 
 
 def _ended_note(job: JobRecord, jobs: Sequence[JobRecord]) -> str:

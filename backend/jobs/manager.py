@@ -179,9 +179,7 @@ class JobManager:
     def reorder(self, project: Project | str, job_id: str, step: int) -> None:
         """Move a queued job up (step -1) or down (+1) among the queued jobs of its project."""
         store = self.store(project)
-        queued = sorted(
-            (r for r in store.list() if r.status.state is JobState.QUEUED), key=lambda r: (r.status.order, r.id)
-        )
+        queued = _waiting(store)
         ids = [record.id for record in queued]
         if job_id not in ids:
             raise BadInputError("Only a job that waits can be moved.")
@@ -190,6 +188,22 @@ class JobManager:
         if 0 <= to < len(ids):
             for moved, order in ((at, queued[to].status.order), (to, queued[at].status.order)):
                 store.update(ids[moved], expect={JobState.QUEUED}, order=order)
+
+    def run_next(self, project: Project | str, job_id: str) -> None:
+        """Put a queued job before all other queued jobs of its project."""
+        store = self.store(project)
+        queued = _waiting(store)
+        if job_id not in (record.id for record in queued):
+            raise BadInputError("Only a job that waits can be moved.")
+        store.update(job_id, expect={JobState.QUEUED}, order=queued[0].status.order - 1)
+
+    def hold(self, project: Project | str, on: bool) -> None:
+        """Let running jobs of a project end and start no other one, or go on with those that wait."""
+        self.store(project).hold(on)
+
+    def held(self, project: Project | str) -> bool:
+        """Whether the queue of a project is held."""
+        return self.store(project).held
 
     def request(self, project: Project | str, job_id: str, name: str) -> None:
         """Hand a wish to a running job; "save" and "backup" make training save now."""
@@ -245,7 +259,9 @@ class JobManager:
         open_jobs = self._open_jobs()
         if self._devices is None and any(places(record.request.lane, None) is None for record in open_jobs):
             self.refresh_devices()
-        for record in next_to_start(open_jobs, self._best_device()):
+        held = {name for name in {r.request.project for r in open_jobs} if self.store(name).held}
+        startable = [r for r in open_jobs if r.status.state in _ACTIVE or r.request.project not in held]
+        for record in next_to_start(startable, self._best_device()):
             self._start_job(record)
 
     def _run(self) -> None:
@@ -302,6 +318,12 @@ class JobManager:
 
     def _best_device(self) -> str | None:
         return resolve_device(BEST, self._devices).name if self._devices is not None else None
+
+
+def _waiting(store: JobStore) -> list[JobRecord]:
+    """The queued jobs of a project in the order in which they will start."""
+    queued = (record for record in store.list() if record.status.state is JobState.QUEUED)
+    return sorted(queued, key=lambda record: (record.status.order, record.id))
 
 
 def _as_it_ended(record: JobRecord, kind: type[Settings]) -> Settings:

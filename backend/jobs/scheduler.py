@@ -12,6 +12,8 @@ from backend.jobs.store import JobRecord
 
 IO_LANE = "io"
 CPU_LANE = "cpu"
+LOOK_LANE = "look"
+"""Short jobs that only read: they wait for no export."""
 
 _READS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -51,12 +53,14 @@ _COMPUTES = frozenset({"extract-faces", "train", "evaluate", "merge", "render"})
 
 
 def lane_of(stage: str, settings: Mapping[str, Any], best_device: str = BEST) -> str:
-    """What a job occupies: "io", the name of its device, or several names with commas between them.
+    """What a job occupies: "io", "look", the name of its device, or several names with commas between them.
 
     Args:
         settings: the stage's settings as JSON.
         best_device: name of the device that "best" means here; "best" while that is not known yet.
     """
+    if stage == "verify":
+        return LOOK_LANE
     if stage not in _COMPUTES:
         return IO_LANE
     names = split_names(str(settings.get("device", BEST)))
@@ -80,7 +84,7 @@ def places(lane: str, best_device: str | None) -> frozenset[str] | None:
 
 def collide(one: frozenset[str], other: frozenset[str]) -> bool:
     """Whether two jobs would meet on a device. "all" stands for every accelerator."""
-    either, none = one | other, {IO_LANE, CPU_LANE}
+    either, none = one | other, {IO_LANE, CPU_LANE, LOOK_LANE}
     return bool(one & other) or (ALL in either and bool(one - none) and bool(other - none))
 
 

@@ -7,6 +7,7 @@ jobs/<id>/request.json   what to do; never changes
           previews/      pictures the worker made
           stop, save     wishes to the running worker; empty files, further ones named in manager.REQUESTS
           changes.json   settings to change while it runs; gone once the worker has taken them
+jobs/hold                empty file: no further job of the project starts; see JobStore.hold
 """
 
 from __future__ import annotations
@@ -37,6 +38,9 @@ STOP_FILE = "stop"
 
 CHANGES_FILE = "changes.json"
 """Settings in a job's folder that the running worker is asked to take over."""
+
+HOLD_FILE = "hold"
+"""Empty file in the jobs folder: what waits goes on waiting."""
 
 _LOG_BLOCK = 64 << 10
 
@@ -141,6 +145,17 @@ class JobStore:
             changes: fields of JobStatus.
         """
         return update_status(self.path(job_id), expect=expect, **changes)
+
+    @property
+    def held(self) -> bool:
+        """Whether the project's queue is held: running jobs go on to their end, no other one starts."""
+        return (self.project.jobs_dir / HOLD_FILE).exists()
+
+    def hold(self, on: bool) -> None:
+        """Hold the project's queue or let it go on; it stays so over a restart."""
+        self.project.jobs_dir.mkdir(parents=True, exist_ok=True)
+        file = self.project.jobs_dir / HOLD_FILE
+        file.touch() if on else file.unlink(missing_ok=True)
 
     def events(self, job_id: str, after_offset: int = 0) -> tuple[list[Event], int]:
         """Events after an offset and the offset for the next call, see events.read_events."""

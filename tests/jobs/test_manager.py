@@ -173,6 +173,48 @@ def test_reorder_moves_queued_jobs(make_manager, project: Project) -> None:
         manager.reorder("film", ids[2], 1)
 
 
+def test_run_next_goes_before_all_that_wait(make_manager, project: Project) -> None:
+    manager = make_manager()
+    first, second, third = (manager.submit(project, "create", CreateSettings(notes=note)) for note in "abc")
+    manager.run_next(project, third)
+    assert [record.id for record in manager.queued()] == [third, first, second]
+    manager.run_next(project, third)
+    assert [record.id for record in manager.queued()] == [third, first, second]
+    manager.stop(project, first)
+    with pytest.raises(BadInputError, match="waits"):
+        manager.run_next(project, first)
+
+
+def test_a_held_queue_ends_what_runs_and_starts_nothing_more(make_manager, project: Project) -> None:
+    manager = make_manager()
+    running, _ = running_job(manager)
+    waiting = manager.submit("film", "sort", SortSettings(side="dst"))
+    manager.hold("film", True)
+    manager.stop("film", running)
+    tick_until(manager, running, JobState.STOPPED)
+    for _ in range(3):
+        manager.tick()
+    assert state(manager, waiting) is JobState.QUEUED
+    manager.close()
+    later = make_manager()
+    later.tick()
+    assert later.held("film") and state(later, waiting) is JobState.QUEUED
+    later.hold("film", False)
+    tick_until(later, waiting, JobState.RUNNING, JobState.DONE)
+    later.stop("film", waiting)
+    tick_until(later, waiting, JobState.STOPPED, JobState.DONE)
+
+
+def test_a_held_queue_holds_no_other_project(make_manager, project: Project, workspace: Workspace) -> None:
+    manager = make_manager()
+    workspace.create("other", "Drawn people agreed.")
+    held = manager.submit("film", "create", CreateSettings())
+    manager.hold("film", True)
+    free = manager.submit("other", "create", CreateSettings())
+    wait_for(lambda: (manager.tick(), manager.store("other").status(free).state is JobState.DONE)[1])
+    assert state(manager, held) is JobState.QUEUED
+
+
 def test_a_full_disk_refuses_the_job(make_manager, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(path: object) -> None:
         raise DiskFullError("Only 3 MB are free.", "Free some space.")

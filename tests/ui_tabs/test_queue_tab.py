@@ -204,11 +204,12 @@ class TestRows:
     def test_a_job_of_the_command_line_is_not_moved(self) -> None:
         first, second, third = (job(id=name) for name in "abc")
         assert waiting_acts([first, second], first) == (
+            Act("next", "Run next", False),
             Act("up", "Earlier", False),
             Act("down", "Later"),
             Act("cancel", "Cancel"),
         )
-        assert waiting_acts([first, third], third)[1].enabled is False
+        assert waiting_acts([first, third], third)[2].enabled is False
         assert waiting_acts([job(foreground=True)], job(foreground=True)) == (Act("cancel", "Cancel"),)
 
 
@@ -270,6 +271,23 @@ class TestTab:
         shown = tab.tick(view)
         assert "Export second" not in shown[tab.waiting] and "Cancelled." in shown[tab.finished]
         assert store.status(first).state is JobState.QUEUED
+
+    def test_the_last_can_run_next(self, tab: QueueTab, view: View, store: JobStore) -> None:
+        for name in ("first", "second", "third"):
+            job = store.create("export", ExportSettings(name=name))
+        tab._act(view, "next", job)
+        html = tab.tick(view)[tab.waiting]
+        assert html.index("Export third") < html.index("Export first") < html.index("Export second")
+
+    def test_the_queue_is_held_and_goes_on(self, tab: QueueTab, view: View, store: JobStore) -> None:
+        assert "Stop after" not in tab.tick(view)[tab.waiting]
+        store.create("export", ExportSettings())
+        assert "Stop after the running jobs" in tab.tick(view)[tab.waiting]
+        tab._act(view, "hold", "")
+        html = tab.tick(view)[tab.waiting]
+        assert html.count("The queue is held") == 2 and "Go on" in html
+        tab._act(view, "release", "")
+        assert "held" not in tab.tick(view)[tab.waiting]
 
     def test_an_interrupted_training_says_where_it_goes_on_and_resumes_once(
         self, tab: QueueTab, view: View, store: JobStore
