@@ -1,4 +1,4 @@
-"""The benchmark: training (steps, samples, an accelerator where there is one) or, with --faces, the faceset tools."""
+"""The benchmark: training (steps, samples, an accelerator), with --faces the faceset tools, with --merge merging."""
 
 from __future__ import annotations
 
@@ -18,13 +18,16 @@ from backend.core.errors import BadInputError
 from backend.devices import cpu_device, list_devices, resolve_device
 from backend.jobs.arguments import PROGRAM, parse_flags
 from backend.jobs.bench_faces import face_tables
+from backend.jobs.bench_merge import merge_tables
 from backend.jobs.bench_tables import ROOT, Measure, Row, Section, failed, measure_in_child, table, tell, write_section
 
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
 
 TRAINING_CHILD, FACES_CHILD = "backend.pipeline.benchmark", "backend.pipeline.benchmark_faces"
+MERGE_CHILD = "backend.pipeline.benchmark_merge"
 TRAINING_SECTION = Section("bench", "python -m backend bench")
 FACES_SECTION = Section("bench --faces", "python -m backend bench --faces")
+MERGE_SECTION = Section("bench --merge", "python -m backend bench --merge")
 
 NO_ACCELERATOR = "There is no accelerator here; the table of graphics cards is left out."
 
@@ -80,6 +83,7 @@ class BenchFlags:
     """What the command line says."""
 
     faces: Annotated[bool, tyro.conf.arg(help="Measure the tools for facesets instead of training.")] = False
+    merge: Annotated[bool, tyro.conf.arg(help="Measure putting faces into frames instead of training.")] = False
     quick: Annotated[bool, tyro.conf.arg(help="Less of everything, in under a minute.")] = False
     only: Annotated[Literal["all", "step", "samples", "gpu"], tyro.conf.arg(help="Measure only this part.")] = "all"
     threads: Annotated[int, tyro.conf.arg(help="Threads of a step on the CPU; 0 takes all cores.")] = 0
@@ -99,22 +103,32 @@ def run_bench(argv: Sequence[str], document: Path = DOCUMENT) -> int:
     Raises:
         BadInputError: the flags cannot be used.
     """
-    flags = parse_flags(BenchFlags, argv, f"{PROGRAM} bench", "Measure training, or the tools for facesets.")
+    flags = parse_flags(BenchFlags, argv, f"{PROGRAM} bench", "Measure training, the tools for facesets, or merging.")
     if flags.threads < 0:
         raise BadInputError("A number of threads cannot be negative.", "Use 0 for all cores.")
-    if flags.faces and (flags.only != "all" or flags.threads):
-        raise BadInputError("--only and --threads are for training.", "Leave them out, or leave out --faces.")
+    if flags.faces and flags.merge:
+        raise BadInputError("--faces and --merge are two benchmarks.", "Run them one after the other.")
+    if (flags.faces or flags.merge) and (flags.only != "all" or flags.threads):
+        raise BadInputError("--only and --threads are for training.", "Leave them out, or measure training.")
     with tempfile.TemporaryDirectory(prefix="lookalike-bench-") as folder:
         if flags.faces:
             parts = list(face_tables(flags.quick, flags.device, _measures(FACES_CHILD, Path(folder), folder=folder)))
+        elif flags.merge:
+            parts = list(merge_tables(flags.quick, _measures(MERGE_CHILD, Path(folder))))
         else:
             parts = list(tables(flags, _measures(TRAINING_CHILD, Path(folder), threads=flags.threads)))
     command = " ".join([PROGRAM, "bench", *argv])
     text = "\n\n".join([f"`{command}`, {time.strftime('%Y-%m-%d')}, {cpu_device().label}", *parts])
     sys.stdout.write(f"{text}\n")
     if flags.write:
-        write_section(document, text, FACES_SECTION if flags.faces else TRAINING_SECTION)
+        write_section(document, text, _section(flags))
     return 0
+
+
+def _section(flags: BenchFlags) -> Section:
+    if flags.merge:
+        return MERGE_SECTION
+    return FACES_SECTION if flags.faces else TRAINING_SECTION
 
 
 def tables(flags: BenchFlags, measure: Measure) -> Iterator[str]:

@@ -31,6 +31,9 @@ class ColorTransferFunction(Protocol):
 
 _RIDGE = 1e-5  # keeps the covariance of a flat image invertible
 _LAB_NOISE = 0.1  # deviation in Lab units; rounding alone gives a gray image 0.03 in a and b
+_MERGE_DIRECTIONS = 30
+_LIGHT_OF_MIX = 100 / 2.55  # 100 of 255 in Lab units
+_SIGMA_OF_MIX = 5 / 255
 
 
 def keep_colors(
@@ -106,6 +109,56 @@ def monge_kantorovich(
     return _mapped(face_bgr, inverse @ middle @ inverse, face_mean, reference_mean)
 
 
+def many_directions(
+    face_bgr: Float32, reference_bgr: Float32, mask: Float32 | None = None, rng: np.random.Generator | None = None
+) -> Float32:
+    """Sliced optimal transport with the 30 directions per step of merging; see sliced_transport()."""
+    return sliced_transport(face_bgr, reference_bgr, mask, rng, directions=_MERGE_DIRECTIONS)
+
+
+def light_and_colours(
+    face_bgr: Float32, reference_bgr: Float32, mask: Float32 | None = None, rng: np.random.Generator | None = None
+) -> Float32:
+    """Match lightness by mean and deviation, and colours by sliced optimal transport, each by itself ("mix").
+
+    As in DeepFaceLab: L of Lab goes through linear_covariance(); both images get L = 100 of 255 and the face's BGR goes
+    through sliced_transport(), which smooths the change with a sigma of 5 of 255 in colour; then the matched L is put
+    back.
+
+    Args:
+        face_bgr: (h, w, 3) float32 0..1.
+        reference_bgr: (h, w, 3) float32 0..1, of any size.
+        mask: not looked at: all pixels take part.
+        rng: where the directions come from; None takes the same ones at every call.
+
+    Returns:
+        (h, w, 3) float32 0..1.
+    """
+    face, reference = (cv2.cvtColor(image, cv2.COLOR_BGR2LAB) for image in (face_bgr, reference_bgr))
+    light = linear_covariance(face[:, :, :1] / 100, reference[:, :, :1] / 100) * 100
+    face[:, :, 0] = reference[:, :, 0] = _LIGHT_OF_MIX
+    flat, flat_reference = (np.clip(cv2.cvtColor(lab, cv2.COLOR_LAB2BGR), 0.0, 1.0) for lab in (face, reference))
+    colours = sliced_transport(flat, flat_reference, None, rng, sigma_color=_SIGMA_OF_MIX)
+    result = cv2.cvtColor(colours, cv2.COLOR_BGR2LAB)
+    result[:, :, 0] = light[:, :, 0]
+    result = cv2.cvtColor(result, cv2.COLOR_LAB2BGR)
+    return np.clip(result, 0.0, 1.0, out=result)
+
+
+def inside_mask(transfer: ColorTransferFunction) -> ColorTransferFunction:
+    """The method with both images black outside of the mask, and counted so (DeepFaceLab's "-m")."""
+
+    def masked(
+        face_bgr: Float32, reference_bgr: Float32, mask: Float32 | None = None, rng: np.random.Generator | None = None
+    ) -> Float32:
+        if mask is None:
+            return transfer(face_bgr, reference_bgr, None, rng)
+        inside = mask[:, :, None]
+        return transfer(face_bgr * inside, reference_bgr * inside, mask, rng)
+
+    return masked
+
+
 def _mapped(image: Float32, linear: Float64, mean: Float64, new_mean: Float64) -> Float32:
     """The colours after a linear map about their mean, which becomes the new one; cut to 0..1."""
     result = cv2.transform(image, np.column_stack([linear, new_mean - linear @ mean]))
@@ -138,5 +191,9 @@ COLOR_TRANSFERS: Mapping[str, ColorTransferFunction] = MappingProxyType(
         "mkl": monge_kantorovich,
         "idt": iterative_distribution,
         "sot": sliced_transport,
+        "mkl-m": inside_mask(monge_kantorovich),
+        "idt-m": inside_mask(iterative_distribution),
+        "sot-m": inside_mask(many_directions),
+        "mix-m": inside_mask(light_and_colours),
     }
 )

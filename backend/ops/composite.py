@@ -4,55 +4,73 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from backend.core.faces import FaceType
-from backend.ops.align import Float64, crop_corners, face_matrix, invert, transform_points, warp_face
-from backend.ops.color import COLOR_TRANSFERS, keep_colors
-from backend.ops.face_swap import FaceTarget, MergedFrame, MergeOptions, Outcome, SwapPrediction
-from backend.ops.mask import erode_blur_mask, hull_mask
+from backend.ops.align import Float64, crop_corners, face_matrix, warp_face
+from backend.ops.color import COLOR_TRANSFERS
+from backend.ops.face_finish import color_degrade, finish_crop, needs_crop
+from backend.ops.face_swap import FaceSwap, FaceTarget, MergedFrame, MergeOptions, Outcome
+from backend.ops.frame_box import Box, Float32, Frame, as_dtype, as_float, blend, crop_box, to_box
+from backend.ops.gray_face import color_back
+from backend.ops.histogram_match import match_histograms
+from backend.ops.merge_mask import FAINT, MASK_WORK_SCALE, work_mask
+from backend.ops.seamless import poisson_clone, softened
 
-Float32 = npt.NDArray[np.float32]
-Frame = npt.NDArray[Any]
-
-MASK_WORK_SCALE = 4  # the mask is eroded and blurred at this multiple of the model's resolution
-_FAINT = 1.0 / 255.0
 _MIN_EXTENT = 4  # pixels in the frame; smaller masks leave the frame as it is
 
 
-class _Box(NamedTuple):
-    """Rectangle of whole pixels in the frame."""
+class _Patch(NamedTuple):
+    """One face to lay over a frame, all of the same rectangle.
 
-    left: int
-    top: int
-    right: int
-    bottom: int
+    Attributes:
+        box: the rectangle.
+        layer: (h, w, 3) float32, the face's pixels, sharpened ones beyond 0..1; None leaves the frame's.
+        cover: (h, w) float32 0..1, how much they cover.
+        mask: (h, w) float32 0..1, what the merged mask says.
+    """
 
-    def of(self, image: Frame) -> Frame:
-        """View of the rectangle's pixels."""
-        return image[self.top : self.bottom, self.left : self.right]
+    box: Box
+    layer: Float32 | None
+    cover: Float32
+    mask: Float32
 
-    def from_frame(self, mat: Float64) -> Float64:
-        """The matrix frame -> crop, taking pixels of the rectangle instead of pixels of the frame."""
-        moved = mat.copy()
-        moved[:, 2] += mat[:, :2] @ np.array([self.left, self.top], dtype=np.float64)
-        return moved
+
+class _Place(NamedTuple):
+    """Where a face goes.
+
+    Attributes:
+        frame: (h, w, 3) the untouched frame.
+        swap: the face.
+        options: how to merge.
+        side: of the crops that are worked on.
+        mat: (2, 3) frame -> such a crop.
+        out_mat: the same with the face scale.
+        crop: (side, side, 3) float32 0..1, the destination; its edge goes on beyond the frame.
+        local_mask: (side, side) float32, the mask in the crop.
+        box: rectangle of the frame.
+        mask: (h, w) float32 0..1, the mask there.
+    """
+
+    frame: Frame
+    swap: FaceSwap
+    options: MergeOptions
+    side: int
+    mat: Float64
+    out_mat: Float64
+    crop: Float32
+    local_mask: Float32
+    box: Box
+    mask: Float32
 
     @property
-    def empty(self) -> bool:
-        return self.right <= self.left or self.bottom <= self.top
-
-
-class _Patch(NamedTuple):
-    """One face to lay over a frame: its rectangle, the face's float32 0..1 pixels there, and how much they cover."""
-
-    box: _Box
-    layer: Float32
-    mask: Float32
+    def area(self) -> Float32:
+        """(side, side) float32, 1 where the mask is not 0."""
+        return (self.local_mask > 0).astype(np.float32)
 
 
 def face_target(frame_bgr: Frame, landmarks_68x2: npt.ArrayLike, face_type: FaceType, resolution: int) -> FaceTarget:
@@ -69,239 +87,254 @@ def face_target(frame_bgr: Frame, landmarks_68x2: npt.ArrayLike, face_type: Face
     """
     landmarks = np.asarray(landmarks_68x2, dtype=np.float64)
     mat = face_matrix(landmarks, resolution, face_type)
-    crop = np.clip(_as_float(warp_face(frame_bgr, mat, resolution)), 0.0, 1.0)
+    crop = np.clip(as_float(warp_face(frame_bgr, mat, resolution)), 0.0, 1.0)
     return FaceTarget(landmarks, face_type, mat, crop)
 
 
-def merge_face(
-    frame_bgr: Frame,
-    landmarks_68x2: npt.ArrayLike,
-    face_type: FaceType,
-    predict: Callable[[Float32], SwapPrediction],
-    resolution: int,
-    options: MergeOptions,
-) -> MergedFrame:
-    """Merge one face; see merge_frame."""
-    return merge_frame(frame_bgr, [landmarks_68x2], face_type, predict, resolution, options)
-
-
-def merge_frame(
-    frame_bgr: Frame,
-    faces: Sequence[npt.ArrayLike],
-    face_type: FaceType,
-    predict: Callable[[Float32], SwapPrediction],
-    resolution: int,
-    options: MergeOptions,
-) -> MergedFrame:
-    """Merge all faces of a frame, calling the model once for each.
-
-    Args:
-        frame_bgr: (h, w, 3) uint8 or float32 0..1, not changed.
-        faces: for each face its (68, 2) landmarks in frame pixels, in the order they are laid over each other.
-        face_type: the model's face type.
-        predict: (r, r, 3) float32 0..1 BGR -> SwapPrediction.
-        resolution: the model's side r.
-        options: how to merge.
-    """
-    targets = [face_target(frame_bgr, landmarks, face_type, resolution) for landmarks in faces]
-    return composite_frame(frame_bgr, targets, [predict(target.crop) for target in targets], options)
-
-
-def composite_frame(
-    frame_bgr: Frame, targets: Sequence[FaceTarget], predictions: Sequence[SwapPrediction], options: MergeOptions
-) -> MergedFrame:
+def composite_frame(frame_bgr: Frame, swaps: Sequence[FaceSwap], options: MergeOptions) -> MergedFrame:
     """Put predicted faces into a frame, following DeepFaceLab's merger step by step.
 
     Only the rectangles of the faces are computed; all other pixels are the frame's own. Merging a uint8 frame is much
-    faster than a float frame, because that needs no conversion outside of the faces.
+    faster than a float frame, because that needs no conversion outside of the faces. Mode "raw-predict" gives the
+    predicted square of the first face and its mask instead, and the whole frame where there is no face.
 
     Args:
         frame_bgr: (h, w, 3) uint8 or float32 0..1, not changed.
-        targets: the faces, from face_target on this frame.
-        predictions: for each target what the model made of its crop.
+        swaps: the faces, in the order in which they are laid over each other.
         options: how to merge.
+
+    Raises:
+        ValueError: the mask mode needs a segmentation network's mask and a prediction has none.
     """
+    if options.mode == "raw-predict" and swaps:
+        return _raw_prediction(frame_bgr, swaps, options)
     result = frame_bgr.copy()
     total = np.zeros(frame_bgr.shape[:2], dtype=np.float32)
     outcomes: list[Outcome] = []
-    for target, prediction in zip(targets, predictions, strict=True):
-        patch, outcome = _merge_patch(frame_bgr, target, prediction, options)
+    for swap in swaps:
+        patch, outcome = _PATCHES.get(options.mode, _fitted_patch)(frame_bgr, swap, options)
         outcomes.append(outcome)
         if patch is None:
             continue
         pixels, mask = patch.box.of(result), patch.box.of(total)
-        pixels[:] = _as_dtype(_blend(_as_float(pixels), patch.layer, patch.mask), result.dtype)
+        if patch.layer is not None:
+            pixels[:] = as_dtype(blend(as_float(pixels), patch.layer, patch.cover), result.dtype)
         np.minimum(mask + patch.mask, 1.0, out=mask)
     return MergedFrame(result, total, tuple(outcomes))
 
 
-def _merge_patch(
-    frame: Frame, target: FaceTarget, prediction: SwapPrediction, options: MergeOptions
-) -> tuple[_Patch | None, Outcome]:
-    """Fit one face to the original frame."""
-    size = target.crop.shape[0]
-    scale = 1.0 + 0.01 * options.face_scale
-    work_mask = _work_mask(frame, target, prediction, options)
-    mask_mat = face_matrix(target.landmarks, MASK_WORK_SCALE * size, target.face_type, scale)
-    box = _mask_box(work_mask, mask_mat, frame.shape)
+def _raw_prediction(frame: Frame, swaps: Sequence[FaceSwap], options: MergeOptions) -> MergedFrame:
+    """The predicted square of the first face; the others are left out."""
+    swap = swaps[0]
+    side = _side(swap, options)
+    face = _predicted(swap, options, _destination(frame, swap.target, _matrix(swap.target, side), side))
+    mask = cv2.resize(work_mask(frame, swap, options, raw=True), face.shape[:2], interpolation=cv2.INTER_CUBIC)
+    left_out: tuple[Outcome, ...] = ("empty_mask",) * (len(swaps) - 1)
+    return MergedFrame(as_dtype(face, frame.dtype), np.clip(mask, 0.0, 1.0), ("merged", *left_out))
+
+
+def _raw_patch(frame: Frame, swap: FaceSwap, options: MergeOptions) -> tuple[_Patch | None, Outcome]:
+    """The whole predicted square, hard at its edge; the mask is what would be replaced."""
+    side = _side(swap, options)
+    mat = _scaled_matrix(swap.target, side, options)
+    box = crop_box((0, 0), (side, side), mat, frame)
     if box.empty:
         return None, "empty_mask"
-    mask = np.clip(_to_box(work_mask, mask_mat, box), 0.0, 1.0)
-    mask[mask < _FAINT] = 0.0
-    if min(cv2.boundingRect((mask > 0.1).astype(np.uint8))[2:]) <= _MIN_EXTENT:
+    face = _predicted(swap, options, _destination(frame, swap.target, _matrix(swap.target, side), side))
+    layer, cover = to_box(face, mat, box), to_box(np.ones((side, side), np.float32), mat, box)
+    mask = _frame_mask(work_mask(frame, swap, options, raw=True), swap.target, options, box)
+    return _Patch(box, np.clip(layer, 0.0, 1.0), np.clip(cover, 0.0, 1.0), mask), "merged"
+
+
+def _original_patch(frame: Frame, swap: FaceSwap, options: MergeOptions) -> tuple[_Patch | None, Outcome]:
+    """The frame's own pixels; only the mask is made."""
+    place = _place(frame, swap, options)
+    return (None, "empty_mask") if place is None else (_Patch(place.box, None, place.mask, place.mask), "merged")
+
+
+def _fitted_patch(frame: Frame, swap: FaceSwap, options: MergeOptions) -> tuple[_Patch | None, Outcome]:
+    """Fit one face to the original frame: colours or cloning in the crop, then the steps that look at the result."""
+    place = _place(frame, swap, options)
+    if place is None:
         return None, "empty_mask"
-
-    face = _as_bgr(prediction.face)
-    local_mask = cv2.resize(work_mask, (size, size), interpolation=cv2.INTER_CUBIC)
-    area = (local_mask > 0).astype(np.float32)
-    transfer = COLOR_TRANSFERS[options.color_transfer]
-    outcome: Outcome = "merged"
-    if options.mode == "seamless":
-        cloned = _poisson_clone(face, target.crop, local_mask)
-        outcome = "merged" if cloned is not None else "seamless_failed"
-        face = face if cloned is None else cloned
-    if outcome == "seamless_failed" or options.mode == "overlay":
-        face = transfer(face, target.crop, area)
-    out_mat = face_matrix(target.landmarks, size, target.face_type, scale)
-    layer = np.clip(_to_box(face, out_mat, box), 0.0, 1.0)
-    if options.mode == "seamless" and outcome == "merged" and transfer is not keep_colors:
-        merged = _blend(_as_float(box.of(frame)), layer, mask)
-        crop = transfer(_recrop(frame, target, box, merged), target.crop, area)
-        layer = np.clip(_to_box(crop, target.mat, box), 0.0, 1.0)
-    return _Patch(box, layer, mask), outcome
+    face = _predicted(swap, options, place.crop)
+    reference = _gray(place.crop) if _pasted_gray(swap, options) else place.crop
+    if swap.shift is not None:
+        face = _shifted(face, swap.shift.face_gain, swap.shift.face_offset)
+        reference = _shifted(reference, swap.shift.crop_gain, swap.shift.crop_offset)
+    mode, outcome = options.mode, "merged"
+    if mode in _WITHOUT_CLONING:
+        cloned = _cloned(face, place)
+        if cloned is None:
+            mode, outcome = _WITHOUT_CLONING[mode], "seamless_failed"
+        else:
+            face = cloned
+    if mode not in _WITHOUT_CLONING:
+        face = _colored(face, reference, place, mode)
+    layer = np.clip(to_box(face, place.out_mat, place.box, edge_goes_on=True), 0.0, 1.0)
+    layer = _finished(layer, reference, place, mode)
+    return _Patch(place.box, layer, place.mask, place.mask), outcome
 
 
-def _work_mask(frame: Frame, target: FaceTarget, prediction: SwapPrediction, options: MergeOptions) -> Float32:
-    """The chosen mask at the work size, eroded and blurred."""
-    size = MASK_WORK_SCALE * target.crop.shape[0]
-    mask = np.clip(MASK_SOURCES[options.mask_mode](frame, target, prediction), 0.0, 1.0)
-    mask[mask < _FAINT] = 0.0
-    mask = cv2.resize(mask, (size, size), interpolation=cv2.INTER_CUBIC)
-    return erode_blur_mask(mask, options.erode_mask, options.blur_mask)
+def _cloned(face: Float32, place: _Place) -> Float32 | None:
+    """The face cloned into its place; None where that fails."""
+    options, destination = place.options, place.crop
+    if options.face_scale:
+        destination = _destination(place.frame, place.swap.target, place.out_mat, place.side)
+    if _pasted_gray(place.swap, options):
+        destination = _gray(destination)
+    if options.steady_seamless:
+        destination = softened(destination)
+    frame_px = float(np.sqrt(abs(np.linalg.det(place.out_mat[:, :2]))))
+    return poisson_clone(face, destination, place.local_mask, frame_px)
 
 
-def _mask_box(work_mask: Float32, mask_mat: Float64, frame_shape: tuple[int, ...]) -> _Box:
-    """Rectangle of the frame that the visible part of the mask can touch."""
-    left, top, width, height = cv2.boundingRect((work_mask >= 0.5 * _FAINT).astype(np.uint8))
+def _colored(face: Float32, reference: Float32, place: _Place, mode: str) -> Float32:
+    """A face with the reference's colours, by colour transfer and where the mode says so by its histograms."""
+    options, area = place.options, place.area
+    face = COLOR_TRANSFERS[options.color_transfer](face, reference, area)
+    if mode == "hist-match-gray":
+        face = _gray(face)
+    if mode in ("hist-match", "hist-match-gray"):
+        mask = area if options.masked_hist_match else None
+        face = match_histograms(face, reference, mask, options.hist_match_threshold)
+    return face
+
+
+def _finished(layer: Float32, reference: Float32, place: _Place, mode: str) -> Float32:
+    """What is done to the face as it looks in the frame; the face's pixels in the rectangle."""
+    options, swap = place.options, place.swap
+    cloned = mode in _WITHOUT_CLONING
+    transferred = cloned and options.color_transfer != "none"
+    matched = mode == "seamless-hist-match"
+    if transferred or matched or needs_crop(options, swap.motion):
+        crop = _recrop(place, blend(as_float(place.box.of(place.frame)), layer, place.mask))
+        if transferred:
+            crop = COLOR_TRANSFERS[options.color_transfer](crop, reference, place.area)
+        if matched:
+            crop = match_histograms(crop, reference, None, options.hist_match_threshold)
+        enlarged = place.side > swap.target.crop.shape[0]
+        crop = finish_crop(crop, options, swap.motion, place.mat, enlarged)
+        layer = to_box(crop, place.mat, place.box, edge_goes_on=True)
+    if options.color_degrade:
+        merged = blend(as_float(place.box.of(place.frame)), layer, place.mask)
+        layer = color_degrade(merged, options.color_degrade)
+    return _gray(layer) if _pasted_gray(swap, options) else layer
+
+
+def _place(frame: Frame, swap: FaceSwap, options: MergeOptions) -> _Place | None:
+    """Where a face goes; None where its mask covers too little of the frame."""
+    target, side = swap.target, _side(swap, options)
+    work = work_mask(frame, swap, options)
+    left, top, width, height = cv2.boundingRect((work >= 0.5 * FAINT).astype(np.uint8))
     if width == 0:
-        return _Box(0, 0, 0, 0)
-    xs, ys = (left - 2, left + width + 2), (top - 2, top + height + 2)  # cubic weights reach two pixels
-    corners = transform_points([(x, y) for x in xs for y in ys], invert(mask_mat))
-    low = np.floor(corners.min(axis=0)).astype(int) - 1
-    high = np.ceil(corners.max(axis=0)).astype(int) + 2
-    return _Box(max(low[0], 0), max(low[1], 0), min(high[0], frame_shape[1]), min(high[1], frame_shape[0]))
-
-
-def _to_box(crop: Float32, mat: Float64, box: _Box) -> Float32:
-    """Warp a crop back into a rectangle of the frame; 0 outside of the crop."""
-    size_wh = (box.right - box.left, box.bottom - box.top)
-    return cv2.warpAffine(crop, box.from_frame(mat), size_wh, flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP)
-
-
-def _recrop(frame: Frame, target: FaceTarget, box: _Box, pixels: Float32) -> Float32:
-    """The target's crop, cut from the frame with the merged rectangle laid in."""
-    size = target.crop.shape[0]
-    corners = crop_corners(target.mat, size)
-    low = np.maximum(np.floor(corners.min(axis=0)).astype(int) - 3, 0)
-    high = np.minimum(np.ceil(corners.max(axis=0)).astype(int) + 4, (frame.shape[1], frame.shape[0]))
-    around = _Box(min(low[0], box.left), min(low[1], box.top), max(high[0], box.right), max(high[1], box.bottom))
-    region = _as_float(around.of(frame)).copy()
-    inner = _Box(box.left - around.left, box.top - around.top, box.right - around.left, box.bottom - around.top)
-    inner.of(region)[:] = pixels
-    return np.clip(warp_face(region, around.from_frame(target.mat), size), 0.0, 1.0)
-
-
-def _poisson_clone(face: Float32, destination: Float32, mask: Float32) -> Float32 | None:
-    """Clone a face into its destination crop keeping its gradients (Perez et al., "Poisson Image Editing", 2003).
-
-    The cloned area is where the mask would not round to 0 in 8 bits.
-
-    Args:
-        face: (r, r, 3) float32 0..1.
-        destination: (r, r, 3) float32 0..1.
-        mask: (r, r) float32 0..1.
-
-    Returns:
-        (r, r, 3) float32 0..1, or None when OpenCV refuses.
-    """
-    area_u8 = (mask >= 0.5 * _FAINT).astype(np.uint8) * 255
-    left, top, width, height = cv2.boundingRect(area_u8)
-    centre = (int(left + width / 2), int(top + height / 2))
-    face_u8, destination_u8 = (np.multiply(image, 255.0).astype(np.uint8) for image in (face, destination))
-    try:
-        cloned = cv2.seamlessClone(face_u8, destination_u8, area_u8, centre, cv2.NORMAL_CLONE)
-    except cv2.error:
         return None
-    return _as_float(cloned)
-
-
-def _blend(under: Float32, over: Float32, mask: Float32) -> Float32:
-    """under * (1 - mask) + over * mask; (h, w, 3) float32, mask (h, w)."""
-    return np.asarray(under + (over - under) * mask[:, :, None], dtype=np.float32)
-
-
-def _as_bgr(face: Float32) -> Float32:
-    """A predicted face as (r, r, 3) float32 within 0..1; gray is repeated in all channels."""
-    clipped = np.clip(face, 0.0, 1.0).reshape(*face.shape[:2], -1)
-    return np.repeat(clipped, 3, axis=2) if clipped.shape[2] == 1 else clipped
-
-
-def _as_float(image: Frame) -> Float32:
-    """uint8 as float32 0..1; float images pass."""
-    return image.astype(np.float32) / 255.0 if image.dtype == np.uint8 else image
-
-
-def _as_dtype(pixels: Float32, dtype: np.dtype[Any]) -> Frame:
-    """Float32 0..1 in the frame's dtype; uint8 is rounded."""
-    return cv2.convertScaleAbs(pixels, alpha=255.0) if dtype == np.uint8 else pixels
-
-
-def _full_mask(frame: Frame, target: FaceTarget, prediction: SwapPrediction) -> Float32:
-    """The whole square."""
-    return np.ones(prediction.mask.shape, dtype=np.float32)
-
-
-def _landmarks_mask(frame: Frame, target: FaceTarget, prediction: SwapPrediction) -> Float32:
-    """The landmarks' hull in the frame, seen in the crop."""
-    size = target.crop.shape[0]
-    low = np.floor(target.landmarks.min(axis=0)).astype(int)
-    high = np.ceil(target.landmarks.max(axis=0)).astype(int)
-    raised = (high[1] - low[1]) // 2  # room for the brows that the hull moves away from the eyes
-    box = _Box(
-        max(low[0] - raised, 0),
-        max(low[1] - raised, 0),
-        min(high[0] + raised, frame.shape[1]),
-        min(high[1] + raised, frame.shape[0]),
-    )
+    work_mat = _scaled_matrix(target, work.shape[0], options)
+    box = crop_box((left, top), (left + width, top + height), work_mat, frame)
     if box.empty:
-        return np.zeros((size, size), dtype=np.float32)
-    shape = (box.bottom - box.top, box.right - box.left)
-    hull = hull_mask(shape, target.landmarks, origin_xy=(box.left, box.top))
-    return warp_face(hull, box.from_frame(target.mat), size)
+        return None
+    mask = _frame_mask(work, target, options, box)
+    if min(cv2.boundingRect((mask > 0.1).astype(np.uint8))[2:]) <= _MIN_EXTENT:
+        return None
+    mat = _matrix(target, side)
+    local_mask = cv2.resize(work, (side, side), interpolation=cv2.INTER_CUBIC)
+    crop = _destination(frame, target, mat, side)
+    out_mat = _scaled_matrix(target, side, options)
+    return _Place(frame, swap, options, side, mat, out_mat, crop, local_mask, box, mask)
 
 
-def _predicted_mask(frame: Frame, target: FaceTarget, prediction: SwapPrediction) -> Float32:
-    """The mask predicted for the swapped face."""
-    return prediction.mask
+def _frame_mask(work: Float32, target: FaceTarget, options: MergeOptions, box: Box) -> Float32:
+    """The work mask as it lies in a rectangle of the frame."""
+    mask = np.clip(to_box(work, _scaled_matrix(target, work.shape[0], options), box), 0.0, 1.0)
+    mask[mask < FAINT] = 0.0
+    return mask
 
 
-def _destination_mask(frame: Frame, target: FaceTarget, prediction: SwapPrediction) -> Float32:
-    """The mask predicted for the destination's face."""
-    return prediction.dst_mask
+def _side(swap: FaceSwap, options: MergeOptions) -> int:
+    """Side of the crops that are worked on: the enhancer's when its picture is used, else the model's."""
+    used = options.super_resolution > 0 and swap.enhanced is not None
+    return swap.target.crop.shape[0] * (MASK_WORK_SCALE if used else 1)
 
 
-def _product_mask(frame: Frame, target: FaceTarget, prediction: SwapPrediction) -> Float32:
-    """Where both predicted masks agree."""
-    return np.clip(prediction.mask, 0.0, 1.0) * np.clip(prediction.dst_mask, 0.0, 1.0)
+def _matrix(target: FaceTarget, side: int) -> Float64:
+    """Frame -> crop of that side."""
+    resolution = target.crop.shape[0]
+    return target.mat if side == resolution else target.mat * (side / resolution)
 
 
-# A new mask source is one function and one line: (frame, target, prediction) -> (r, r) float32.
-MASK_SOURCES: Mapping[str, Callable[[Frame, FaceTarget, SwapPrediction], Float32]] = MappingProxyType(
-    {
-        "full": _full_mask,
-        "dst": _landmarks_mask,
-        "learned-prd": _predicted_mask,
-        "learned-dst": _destination_mask,
-        "learned-prd*learned-dst": _product_mask,
-    }
+def _scaled_matrix(target: FaceTarget, side: int, options: MergeOptions) -> Float64:
+    """Frame -> crop of that side, with the face scale."""
+    if options.face_scale == 0:
+        return _matrix(target, side)
+    return face_matrix(target.landmarks, side, target.face_type, 1.0 + 0.01 * options.face_scale)
+
+
+def _destination(frame: Frame, target: FaceTarget, mat: Float64, side: int) -> Float32:
+    """The destination's crop. Beyond the frame its edge goes on: black would count as a colour of the place."""
+    corners = crop_corners(mat, side)
+    height, width = frame.shape[:2]
+    inside = corners.min() >= 0 and corners[:, 0].max() <= width - 1 and corners[:, 1].max() <= height - 1
+    if inside and mat is target.mat:
+        return target.crop
+    return _cut(frame, mat, side)
+
+
+def _cut(image: Frame, mat: Float64, side: int) -> Float32:
+    """A crop (side, side, 3) float32 0..1; beyond the image its outermost pixels are repeated."""
+    crop = cv2.warpAffine(image, mat, (side, side), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    return np.clip(as_float(crop), 0.0, 1.0)
+
+
+def _recrop(place: _Place, pixels: Float32) -> Float32:
+    """The crop, cut from the frame with the merged rectangle laid in."""
+    frame, box = place.frame, place.box
+    around = Box.around(crop_corners(place.mat, place.side), 3, frame.shape).joined(box)
+    region = as_float(around.of(frame)).copy()
+    box.inside(around).of(region)[:] = pixels
+    return _cut(region, around.from_frame(place.mat), place.side)
+
+
+def _predicted(swap: FaceSwap, options: MergeOptions, crop: Float32) -> Float32:
+    """The predicted face at the crop's size as (s, s, 3) float32 0..1, with what the enhancer made of it mixed in."""
+    prediction, side = swap.prediction.face, crop.shape[0]
+    face = np.clip(prediction, 0.0, 1.0).reshape(*prediction.shape[:2], -1)
+    if side != face.shape[0] and swap.enhanced is not None:
+        share = options.super_resolution / 100.0
+        enhanced = cv2.resize(swap.enhanced, (side, side), interpolation=cv2.INTER_CUBIC)
+        if _one_channel(swap):
+            enhanced = cv2.cvtColor(enhanced, cv2.COLOR_BGR2GRAY)
+        large = cv2.resize(face, (side, side), interpolation=cv2.INTER_LINEAR)
+        face = np.clip(cv2.addWeighted(large, 1.0 - share, enhanced, share, 0), 0.0, 1.0).reshape(side, side, -1)
+    if not _one_channel(swap):
+        return face
+    return np.repeat(face, 3, axis=2) if options.gray_face == "gray" else color_back(face, crop)
+
+
+def _one_channel(swap: FaceSwap) -> bool:
+    """Whether the model predicts gray."""
+    return swap.prediction.face.shape[2:] in ((), (1,))
+
+
+def _pasted_gray(swap: FaceSwap, options: MergeOptions) -> bool:
+    """Whether a gray prediction is to stay gray in the frame."""
+    return options.gray_face == "gray" and _one_channel(swap)
+
+
+def _gray(image_bgr: Float32) -> Float32:
+    """The picture in gray, in three channels."""
+    return cv2.cvtColor(cv2.cvtColor(image_bgr, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
+
+
+def _shifted(image_bgr: Float32, gain: Float32, offset: Float32) -> Float32:
+    """Colours moved in Lab."""
+    lab = cv2.cvtColor(image_bgr, cv2.COLOR_BGR2LAB) * gain + offset
+    return np.clip(cv2.cvtColor(lab.astype(np.float32), cv2.COLOR_LAB2BGR), 0.0, 1.0)
+
+
+_WITHOUT_CLONING: Mapping[str, str] = MappingProxyType({"seamless": "overlay", "seamless-hist-match": "hist-match"})
+"""Modes that clone, and what becomes of them where cloning fails."""
+
+_PATCHES: Mapping[str, Callable[[Frame, FaceSwap, MergeOptions], tuple[_Patch | None, Outcome]]] = MappingProxyType(
+    {"original": _original_patch, "raw-rgb": _raw_patch}
 )
+"""Modes that do not fit the face to the frame."""

@@ -52,7 +52,8 @@ class MergeOptions:
             "gray" repeats it in all channels.
         steady_seamless: whether Poisson cloning sees softened surroundings.
         face_scale: -50..50 percent; as in DeepFaceLab positive values make the face smaller, negative ones larger.
-        motion_blur, super_resolution, bicubic_degrade, color_degrade: 0..100 percent.
+        motion_blur, super_resolution, bicubic_degrade, color_degrade: 0..100 percent; super-resolution needs a picture
+            of an enhancer, see FaceSwap.
         sharpen_mode, sharpen_amount: kernel, and -100..100; negative blurs.
         denoise: 0..500.
     """
@@ -144,7 +145,8 @@ class MergedFrame(NamedTuple):
     """A merged frame.
 
     Attributes:
-        frame_bgr: (h, w, 3), dtype and range of the frame that was given; of mode "raw-predict" the predicted square.
+        frame_bgr: (h, w, 3), dtype and range of the frame that was given; of mode "raw-predict" the predicted square
+            of the first face.
         mask: (h, w) float32 0..1, the replaced area of all faces.
         outcomes: per face "merged", "empty_mask" (face left as it was) or "seamless_failed"
             (pasted by overlay instead).

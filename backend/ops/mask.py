@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 import cv2
@@ -13,6 +14,9 @@ from backend.core.faces import HULL_PARTS
 FloatMask = npt.NDArray[np.float32]
 
 _LARGEST_STEP = 40  # pixels that one pass of erosion moves the edges apart; even, so that passes stay centred
+_LEVELS, _ZERO_LEVEL = np.float32(40000), 12000  # of 16 bits; cubic enlarging leaves values below 0 and above 1
+_HALVED_FROM = 60  # pixels of the kernel; from here on halving changes less than 0.4 levels of 8 bits
+_HALVING_VARIANCE = 0.25  # pixels^2 of the half size: 1/16 of means of two, 3/16 of linear steps between
 
 
 def hull_mask(
@@ -95,8 +99,7 @@ def erode_blur_mask(mask: FloatMask, erode: int, blur: int) -> FloatMask:
     result[area] = _erode(mask[area], erode)
     if blur > 0:
         _empty_rim(result, blur // 2)
-        size = blur + 1 - blur % 2
-        result[area] = cv2.GaussianBlur(result[area], (size, size), 0, borderType=cv2.BORDER_CONSTANT)
+        result[area] = _soften(result[area], blur + 1 - blur % 2)
     return np.clip(result, 0.0, 1.0, out=result)
 
 
@@ -104,15 +107,36 @@ def _erode(mask: FloatMask, erode: int) -> FloatMask:
     """Grey erosion (positive) or dilation (negative) by an ellipse of |erode| pixels; 0 returns the mask.
 
     A large disc is the Minkowski sum of small ones, so that the time grows with the diameter and not with its square.
+    16 bits tell 40,000 levels apart and take a quarter of the time of floats.
     """
+    if erode == 0:
+        return mask
     change = cv2.erode if erode > 0 else cv2.dilate
+    levels = np.rint(mask * _LEVELS + _ZERO_LEVEL).astype(np.uint16)
     left = abs(erode) - 1
     while left > 0:
         step = min(left, _LARGEST_STEP)
         ellipse = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (step + 1, step + 1))
-        mask = change(mask, ellipse, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+        levels = change(levels, ellipse, borderType=cv2.BORDER_CONSTANT, borderValue=_ZERO_LEVEL)
         left -= step
-    return mask
+    return (levels.astype(np.float32) - _ZERO_LEVEL) / _LEVELS
+
+
+def _soften(mask: FloatMask, size: int) -> FloatMask:
+    """Gaussian blur with a kernel of ``size`` pixels, with 0 around; wide ones at half the size, where nothing is lost.
+
+    Halving and enlarging blur by themselves; their variance is taken off.
+    """
+    if size < _HALVED_FROM:
+        return cv2.GaussianBlur(mask, (size, size), 0, borderType=cv2.BORDER_CONSTANT)
+    height, width = mask.shape
+    even = cv2.copyMakeBorder(mask, 0, height % 2, 0, width % 2, cv2.BORDER_CONSTANT, value=0.0)
+    small = cv2.resize(even, (even.shape[1] // 2, even.shape[0] // 2), interpolation=cv2.INTER_AREA)
+    deviation = 0.3 * ((size - 1) * 0.5 - 1) + 0.8  # what OpenCV takes for a kernel of that size
+    reach = size // 4
+    small_deviation = math.sqrt(deviation**2 / 4 - _HALVING_VARIANCE)
+    small = cv2.GaussianBlur(small, (2 * reach + 1,) * 2, small_deviation, borderType=cv2.BORDER_CONSTANT)
+    return cv2.resize(small, even.shape[::-1], interpolation=cv2.INTER_LINEAR)[:height, :width]
 
 
 def _empty_rim(mask: FloatMask, width: int) -> None:

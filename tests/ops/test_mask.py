@@ -76,7 +76,27 @@ def test_erode_blur_equals_the_plain_way(erode, blur):
     inside[rim:-rim, rim:-rim] = padded[rim:-rim, rim:-rim]
     kernel = blur + 1 - blur % 2
     expected = cv2.GaussianBlur(inside, (kernel, kernel), 0) if blur else inside
-    assert np.allclose(erode_blur_mask(mask, erode, blur), expected[size:-size, size:-size], atol=1e-6)
+    assert np.allclose(erode_blur_mask(mask, erode, blur), expected[size:-size, size:-size], atol=2e-5)
+
+
+@pytest.mark.parametrize("blur", [60, 101, 201])
+def test_wide_blurs_are_those_of_opencv_within_a_level(blur):
+    mask = cv2.GaussianBlur(_disc(401, 90), (9, 9), 0)
+    kernel = blur + 1 - blur % 2
+    inside = np.zeros_like(mask)
+    rim = blur // 2
+    inside[rim:-rim, rim:-rim] = mask[rim:-rim, rim:-rim]
+    difference = np.abs(erode_blur_mask(mask, 0, blur) - cv2.GaussianBlur(inside, (kernel, kernel), 0))
+    assert difference.max() < 0.4 / 255
+    assert difference.mean() < 0.02 / 255
+
+
+@pytest.mark.parametrize("erode", [20, -20])
+def test_values_beyond_the_range_do_not_wrap_around(erode):
+    """Cubic enlarging leaves some below 0 and above 1."""
+    mask = _disc(100, 30) * 1.04 - 0.02
+    plain = erode_blur_mask(_disc(100, 30), erode, 0)
+    assert np.allclose(erode_blur_mask(mask, erode, 0), plain, atol=0.05)
 
 
 def test_a_full_mask_fades_to_zero_inside_the_square():

@@ -20,7 +20,7 @@ CODECS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "mp4": ("h264", "h265", "av1", "vp9"),
         "mov": ("h264", "h265", "prores4444", "png", "qtrle"),
-        "mkv": ("h264", "h265", "av1", "vp9", "ffv1", "png"),
+        "mkv": ("h264", "h265", "av1", "vp9", "ffv1"),
         "webm": ("vp9", "av1"),
         "avi": ("h264", "ffv1", "png"),
         "gif": (),
@@ -36,6 +36,21 @@ LOSSLESS_CODECS = ("h264", "h265", "vp9", "ffv1", "qtrle", "png")
 """Codecs that can keep every pixel."""
 
 ALWAYS_LOSSLESS = ("ffv1", "qtrle", "png")
+"""Codecs that keep every pixel whatever is asked for, with alpha too; the others with alpha lose a little."""
+
+FIXED_QUALITY = (*ALWAYS_LOSSLESS, "prores4444")
+"""Codecs that know neither rate factor nor bit rate."""
+
+HARDWARE: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "nvenc": ("h264", "h265", "av1"),
+        "qsv": ("h264", "h265", "av1"),
+        "amf": ("h264", "h265", "av1"),
+        "videotoolbox": ("h264", "h265"),
+    }
+)
+"""Kind of hardware encoder -> codecs it has."""
+
 WITHOUT_SOUND = ("gif", "png")
 """Containers that hold pictures only."""
 
@@ -71,7 +86,9 @@ class ExportSettings(Settings):
         0, "Height of the result; the width follows. 0 keeps the size.", ge=0, le=8640, step=2, unit="px"
     )
     audio: Literal["auto", "copy", "aac", "none"] = setting(
-        "auto", "Sound of the destination clip: auto copies it where that is exact and encodes it otherwise."
+        "auto",
+        "Sound of the destination clip: auto copies it where that is exact and encodes it otherwise, copy takes it "
+        "as it is, aac encodes. What is encoded becomes AAC, in webm Opus, in avi uncompressed.",
     )
     audio_tracks: Literal["first", "all"] = setting("first", "Which sound tracks to take along.")
     first_frame: int = setting(1, "First frame, counted from 1.", ge=1, le=10_000_000)
@@ -90,16 +107,9 @@ class ExportSettings(Settings):
     def _can_be_written(self) -> Self:
         if not self.name or any(c in self.name for c in '/\\:*?"<>|') or self.name.startswith("."):
             raise ValueError("the name must be a plain file name without folder")
-        codecs = CODECS[self.container]
-        if self.codec != "auto" and self.codec not in codecs:
-            known = f"it can hold {', '.join(codecs)}" if codecs else "it has only one kind"
-            raise ValueError(f"{self.container} cannot hold {self.codec}; {known}")
-        if self.content == "alpha" and self.container not in ("png", "gif") and not self._possible(ALPHA_CODECS):
-            raise ValueError(f"{self._where} cannot carry alpha; take mov, mkv, webm or png")
-        if self.content == "alpha" and self.container == "gif":
-            raise ValueError("gif has no soft alpha; take mov, mkv, webm or png")
-        if self.rate == "lossless" and self.container not in ("png",) and not self._possible(LOSSLESS_CODECS):
-            raise ValueError(f"{self._where} cannot be lossless; take h264, h265, ffv1, png or qtrle")
+        for refused in (self._wrong_codec, self._wrong_rate, self._wrong_encoder):
+            if reason := refused():
+                raise ValueError(reason)
         if self.last_frame and self.last_frame < self.first_frame:
             raise ValueError("the last frame has to lie behind the first")
         if self.label and not self.label_text.strip():
@@ -111,12 +121,55 @@ class ExportSettings(Settings):
         return self
 
     @property
-    def _where(self) -> str:
-        return self.container if self.codec == "auto" else f"{self.codec} in {self.container}"
+    def chosen_codec(self) -> str:
+        """The codec, "auto" resolved: the first of the container that content and quality allow; "" for gif and png."""
+        if self.codec != "auto":
+            return self.codec
+        return next((codec for codec in CODECS[self.container] if self._is_possible(codec)), "")
 
-    def _possible(self, among: tuple[str, ...]) -> bool:
-        wanted = CODECS[self.container] if self.codec == "auto" else (self.codec,)
-        return any(codec in among for codec in wanted)
+    @property
+    def is_lossless(self) -> bool:
+        """Whether every pixel is kept."""
+        return self.container == "png" or self.rate == "lossless" or self.chosen_codec in ALWAYS_LOSSLESS
+
+    def _is_possible(self, codec: str) -> bool:
+        if self.content == "alpha" and self.rate == "lossless":
+            return codec in ALWAYS_LOSSLESS
+        if self.content == "alpha":
+            return codec in ALPHA_CODECS and (codec, self.container) != ("vp9", "mp4")
+        return self.rate != "lossless" or codec in LOSSLESS_CODECS
+
+    def _wrong_codec(self) -> str:
+        codecs = CODECS[self.container]
+        if self.codec != "auto" and self.codec not in codecs:
+            known = f"it can hold {', '.join(codecs)}" if codecs else "it has only one kind"
+            return f"{self.container} cannot hold {self.codec}; {known}"
+        if self.content == "alpha" and self.container == "gif":
+            return "gif has no soft alpha; take mov, mkv, webm or png"
+        if not codecs or (self.chosen_codec and self._is_possible(self.chosen_codec)):
+            return ""
+        where = self.container if self.codec == "auto" else f"{self.codec} in {self.container}"
+        if self.content == "alpha" and self.rate == "lossless":
+            return f"{where} cannot keep every pixel with alpha; take {', '.join(ALWAYS_LOSSLESS)} in mov, mkv or avi"
+        if self.content == "alpha":
+            return f"{where} cannot carry alpha; take mov, mkv, webm or png"
+        return f"{where} cannot be lossless; take h264, h265, ffv1, png or qtrle"
+
+    def _wrong_rate(self) -> str:
+        if self.container == "gif" and self.rate != "quality":
+            return "gif has 256 colours and no bit rate; take quality"
+        if self.rate == "bitrate" and (self.container == "png" or self.chosen_codec in FIXED_QUALITY):
+            return f"{self.chosen_codec or self.container} knows no bit rate; take quality"
+        return ""
+
+    def _wrong_encoder(self) -> str:
+        if self.encoder in ("software", "auto"):
+            return ""
+        if self.chosen_codec not in HARDWARE[self.encoder]:
+            return f"{self.encoder} has no encoder for {self.chosen_codec or self.container}; take software"
+        if self.rate == "lossless":
+            return f"{self.encoder} does not keep every pixel; take software"
+        return ""
 
 
 class RenderSettings(MergeSettings, ExportSettings):
@@ -137,9 +190,3 @@ class VerifySettings(Settings):
     """Read a file back and say which marks it carries."""
 
     file: Path | None = setting(None, "Video or picture to look at.")
-
-    @model_validator(mode="after")
-    def _named(self) -> Self:
-        if self.file is None:
-            raise ValueError("choose a file")
-        return self

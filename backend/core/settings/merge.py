@@ -66,7 +66,7 @@ class MergeLook(Settings):
     super_resolution: int = setting(
         0, "How much of the enhancer's picture to take; needs an installed enhancer.", ge=0, le=100, unit="%"
     )
-    sharpen_mode: Literal["none", "box", "gaussian"] = setting("none", "Kernel of sharpening and blurring.")
+    sharpen_mode: Literal["none", "box", "gaussian"] = setting("none", "Kernel that sharpens; blurring needs none.")
     sharpen_amount: int = setting(0, "Positive sharpens the face, negative blurs it.", ge=-100, le=100)
     denoise: int = setting(0, "Take noise out of the face.", ge=0, le=500)
     bicubic_degrade: int = setting(0, "Make the face as soft as a small picture made larger.", ge=0, le=100, unit="%")

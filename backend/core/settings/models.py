@@ -45,7 +45,7 @@ class ModelFileSettings(Settings):
     model: str = setting("", "Name of the model to copy, export, back up or restore.")
     name: str = setting("", "Name of the new model, or of the backup to restore; empty takes a fitting one.")
     file: str = setting("", "File to read; only for import.")
-    fp16: bool = setting(False, "DFM: compute in half precision; half the size, and faster on a GPU.")
+    fp16: bool = setting(False, "DFM: convolve in half precision; smaller, and faster on a GPU.")
 
     @model_validator(mode="after")
     def _has_what_it_needs(self) -> ModelFileSettings:
