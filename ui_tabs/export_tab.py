@@ -1,4 +1,4 @@
-"""The Export tab: the merged frames as one video, its marks, and a player for what was made."""
+"""The Export tab: format, the two ways to export, the queue, the results and the marks a file carries."""
 
 from __future__ import annotations
 
@@ -9,153 +9,256 @@ from typing import Any
 import gradio as gr
 
 from backend.core.errors import BadInputError
-from backend.core.jobs import JobState
-from backend.core.settings import ExportSettings, Settings
-from backend.jobs.command import command_line
+from backend.core.settings import ExportSettings, RenderSettings, Settings
+from backend.storage.project import Project
 from backend.storage.results import delete_result
 from ui_tabs.context import OPEN_STATES, PageContext, TabHandles, Updates, View
-from ui_tabs.form import SettingsForm
-from ui_tabs.job_panel import JobPanel, command_html, empty_html
-from ui_tabs.merge_view import merged_note
-from ui_tabs.result_cards import NOTHING_YET, RESULT_SCRIPT, ResultCards
+from ui_tabs.export_abilities import AbilityTests, Signers
+from ui_tabs.export_estimate import ClipTables, estimate, estimate_html, range_fault
+from ui_tabs.export_form import ExportForm, Said, joined, paths
+from ui_tabs.export_formats import CARDS_SCRIPT, card_of, card_values, cards_html, chosen_card, codec_of, put_right
+from ui_tabs.export_queue import ExportQueue, target_name
+from ui_tabs.export_runs import ExportRuns, name_note
+from ui_tabs.export_verify import VerifyPanel
+from ui_tabs.job_panel import JobPanel, why_html
+from ui_tabs.result_cards import RESULT_FRAME, RESULT_SCRIPT, ResultCards
 
-FORMAT_CARD = (
-    '<h2 class="lk-card-title">MP4 for sharing</h2>'
-    '<p class="lk-note">H.264 video that plays everywhere, with the timing and the sound of the destination clip.</p>'
-)
+STAGES = ("export", "render")
+SETTINGS = "export.settings"
+RAW = "export.raw"
+FAULTY = "export.faulty"
 
 
 class ExportTab:
-    """Left: the format, its settings and the running export. Right: the results, drawn anew only when they change."""
+    """Left: cards, form, the two Start buttons and the queue. Right: results and what marks a file carries."""
 
     def __init__(self, page: PageContext) -> None:
         self.page = page
-        self.cards = ResultCards(page)
-        with page.tab("export") as self.tab, gr.Row(elem_classes="lk-split"):
-            with gr.Column(scale=2, min_width=320, elem_classes="lk-card"):
-                gr.HTML(FORMAT_CARD)
-                self.merged = gr.HTML("", elem_id="export-merged")
-                self.form = SettingsForm(ExportSettings, "export", "export")
-                self.name_note = gr.HTML("", elem_id="export-name-note")
-                self.start = gr.Button("Export", variant="primary", elem_id="export-start")
-                self.panel = JobPanel(
-                    page, "export", ("export",), "Progress appears here. Exports started meanwhile wait in the queue."
-                )
-                self.waiting = gr.HTML("", elem_id="export-waiting")
-                with gr.Accordion("Command line of this run", open=False, elem_classes="lk-more"):
-                    self.command = gr.HTML("", elem_id="export-command")
-            with gr.Column(scale=3, min_width=320, elem_classes="lk-card"):
-                gr.HTML('<h2 class="lk-card-title">Results</h2>')
-                self.results = gr.HTML(empty_html(NOTHING_YET), elem_id="export-results", js_on_load=RESULT_SCRIPT)
+        self.results_of = ResultCards(page)
+        self.tables, self.tests, self.signers, self.runs = ClipTables(), AbilityTests(), Signers(), ExportRuns(page)
+        with page.tab("export") as self.tab:
+            self.cards = gr.HTML(cards_html("mp4"), elem_id="export-cards", js_on_load=CARDS_SCRIPT)
+            with gr.Row(elem_classes="lk-split"):
+                with gr.Column(scale=2, min_width=320):
+                    self._lay_out_form()
+                with gr.Column(scale=3, min_width=320):
+                    self._lay_out_results()
         self._wire()
+
+    def _lay_out_form(self) -> None:
+        with gr.Column(elem_classes="lk-card"):
+            gr.HTML('<h2 class="lk-card-title">Settings</h2>')
+            self.form = ExportForm()
+            self.estimate = gr.HTML("", elem_id="export-estimate")
+            with gr.Column(elem_classes="lk-start"):
+                self.start = gr.Button("Export merged frames", variant="primary", elem_id="export-start")
+                self.merged = gr.HTML("", elem_id="export-merged")
+            with gr.Column(elem_classes="lk-start"):
+                self.render = gr.Button("Merge and export", variant="primary", elem_id="export-render")
+                self.plan = gr.HTML("", elem_id="export-plan")
+                self.keep = gr.Checkbox(
+                    label="Keep the merged frames too", value=False, elem_id="export-keep-frames", container=False
+                )
+            self.panel = JobPanel(self.page, "export", STAGES, "Progress of the export appears here.")
+            self.panel.tell_apart(lambda view, request: target_name(request))
+            with gr.Accordion("Command lines of these runs", open=False, elem_classes="lk-more"):
+                self.command = gr.HTML("", elem_id="export-command")
+        with gr.Column(elem_classes="lk-card"):
+            gr.HTML('<h2 class="lk-card-title">Queue</h2>')
+            self.queue = ExportQueue(self.page)
+        with gr.Column(elem_classes="lk-card"):
+            gr.HTML('<h2 class="lk-card-title">Verify the marks of a file</h2>')
+            self.verify = VerifyPanel(self.page)
+
+    def _lay_out_results(self) -> None:
+        with gr.Column(elem_classes="lk-card"):
+            gr.HTML('<h2 class="lk-card-title">Results</h2>')
+            self.results = gr.HTML(RESULT_FRAME, elem_id="export-results", js_on_load=RESULT_SCRIPT)
+            self.data = gr.HTML("", elem_id="export-results-data")
 
     @property
     def handles(self) -> TabHandles:
         """What the page needs of this tab."""
-        own = [self.merged, self.name_note, self.waiting, self.command, self.results]
-        return TabHandles("export", self.tab, [*own, *self.form.outputs, *self.panel.outputs], self.tick, self.fill)
+        own = [*self._shaped, self.merged, self.plan, self.start, self.render, self.data, self.queue.rows]
+        parts = [*own, *self.form.outputs, *self.panel.outputs, *self.verify.outputs]
+        return TabHandles("export", self.tab, parts, self.tick, self.fill)
+
+    @property
+    def _shaped(self) -> list[Any]:
+        """What follows the form."""
+        return [self.cards, self.estimate, self.command]
+
+    # -- what is shown
 
     def tick(self, view: View) -> Updates:
-        """What changed: job, merged frames, results, the command line."""
+        """What changed: jobs, what can be started, what the form comes to, results, verified marks."""
         project = self.page.project(view)
         settings = self._settings(view)
-        shown = self.panel.tick(view)
-        contents = {
-            self.merged: ("merged", merged_note(project) if project else ""),
-            self.waiting: ("waiting", waiting_html(self._waiting(view))),
-            self.name_note: (
-                "name",
-                name_note_html(project is not None and self._exists(view, settings), settings.name),
-            ),
-            self.command: ("command", self._command_html(view, settings) if project else ""),
-        }
-        for component, (key, content) in contents.items():
-            if view.changed(f"export.{key}", content):
-                shown[component] = content
-        if view.changed("export.results", self.cards.stamp(project)):
-            shown[self.results] = self.cards.html(project)
+        shown = {**self.panel.tick(view), **self.queue.tick(view), **self.verify.tick(view)}
+        shown |= self._tick_starts(view, project)
+        shown = joined(shown, self._tick_form(view, project))
+        stamp = self.results_of.stamp(project)
+        if view.changed("export.results", stamp):
+            shown[self.data] = self.results_of.data(project)
+            view.seen["export.results"] = self.results_of.stamp(project)
         return shown
 
     def fill(self, view: View) -> Updates:
         """Settings of the newest export, else the defaults."""
-        last = self.page.last_settings(view, "export", ExportSettings, {}) or self.form.defaults()
-        view.local["export.settings"] = last
-        return self.form.updates(last)
+        last = self.runs.last(view) or ExportSettings()
+        view.local[SETTINGS] = last
+        view.local[RAW] = last.model_dump()
+        view.seen.pop("export.form", None)
+        return {**self.form.updates(last), **self._shape(view)}
+
+    def _tick_starts(self, view: View, project: Project | None) -> Updates:
+        """The two buttons, each with what it would take, or why it cannot start."""
+        nobody = self.page.consent_missing(view)
+        export, render = self.runs.export_state(view, project), self.runs.render_state(view, project)
+        shown: Updates = {}
+        for key, button, line, state in (
+            ("export", self.start, self.merged, export),
+            ("render", self.render, self.plan, render),
+        ):
+            reason = nobody or state.reason
+            if view.changed(f"export.start.{key}", (reason, state.note)):
+                note = f'<p class="lk-note">{html.escape(state.note)}</p>' if state.note else ""
+                shown[button] = gr.update(interactive=not reason)
+                shown[line] = why_html(reason) or note
+        return shown
+
+    def _tick_form(self, view: View, project: Project | None) -> Updates:
+        """The lines of the form and the estimate, when the clip, the results or the tests have changed."""
+        raw = view.local.get(RAW) or ExportSettings().model_dump()
+        able = self.tests.get(codec_of(raw))
+        table = self.tables.get(project) if project else None
+        said = self._said(view)
+        shown: Updates = {}
+        if view.changed("export.able", (able.credentials, able.broken, raw.get("encoder"))):
+            shown |= self.form.able(able, str(raw.get("encoder")))
+        if view.changed("export.form", (id(table), said, raw, self._settings(view), view.local.get(FAULTY))):
+            shown |= {**self.form.say(raw, said), **self._shape(view)}
+        return shown
+
+    def _shape(self, view: View) -> Updates:
+        """Cards, estimate and command lines for what the form holds."""
+        project = self.page.project(view)
+        table = self.tables.get(project) if project else None
+        raw = view.local.get(RAW) or {}
+        settings = view.local.get(SETTINGS)
+        words = ""
+        if project and table and settings and not view.local.get(FAULTY) and not range_fault(table, settings):
+            words = estimate_html(estimate(table, settings, project.results_dir))
+        return {
+            self.cards: cards_html(chosen_card(raw, table.video.height if table else 0)),
+            self.estimate: words,
+            self.command: self.runs.commands_html(view, self._settings(view)),
+        }
+
+    def _said(self, view: View) -> Said:
+        settings = self._settings(view)
+        project = self.page.project(view)
+        signer, fault = self.signers.look(settings)
+        return Said(name_note(project, settings), fault or signer, bool(fault))
+
+    # -- what is done
 
     def _wire(self) -> None:
-        page = self.page
-        self.panel.attach_start(self.start, self._missing, queues=True)
-        self.form.wire(page, command=(self.command, self._noted))
-        page.act(self.start.click, self._begin, {*self.form.inputs, page.view}, [self.form.error])
+        page, form = self.page, self.form
+        form.wire(page, fault=self._fault)
+        seen = {*form.inputs, page.view}
+        changes = [widget.change for widget in form.widgets.values()]
+        following = [*form.outputs, *self._shaped]
+        page.on(changes, self._follow, seen, following, trigger_mode="always_last", concurrency_limit=None)
+        page.act([self.start.click], self._export, seen, [form.error])
+        page.act([self.render.click], self._render, {*seen, self.keep}, [form.error])
+        self.queue.wire()
+        self.verify.wire()
 
-        def delete(view: View, event: gr.EventData) -> None:
-            data: dict[str, Any] = getattr(event, "_data", None) or {}
+        def choose(values: Mapping[Any, Any], event: gr.EventData) -> Updates:
+            return self._choose(values[page.view], form.raw(values), str(_data(event).get("card", "")))
+
+        def act(view: View, event: gr.EventData) -> None:
+            self._act(view, str(_data(event).get("act", "")), str(_data(event).get("name", "")))
+
+        page.on(self.cards.select, choose, seen, following)
+        page.act(self.results.select, act, page.view, None)
+
+    def _follow(self, values: Mapping[Any, Any]) -> Updates:
+        """The form changed: fields come and go, choices fit, lines and estimate say what it comes to."""
+        view: View = values[self.page.view]
+        raw = view.local[RAW] = self.form.raw(values)
+        self._take(view, {**raw, **paths(raw)})
+        return joined(self.form.shape(raw), self._tick_form(view, self.page.project(view)))
+
+    def _take(self, view: View, given: Mapping[str, Any]) -> None:
+        """Note the settings of the form; contradictions are only noted as such."""
+        try:
+            view.local[SETTINGS] = ExportSettings.model_validate(given)
+            view.local[FAULTY] = False
+        except ValueError:
+            view.local[FAULTY] = True
+
+    def _choose(self, view: View, raw: Mapping[str, Any], key: str) -> Updates:
+        """Fill the form as a card says."""
+        card = card_of(key)
+        if card is None:
+            return {}
+        project = self.page.project(view)
+        table = self.tables.get(project) if project else None
+        values = card_values(card, table.video.height if table else 0)
+        view.local[RAW] = {**raw, **values, **put_right({**raw, **values})}
+        self._take(view, {**view.local[RAW], **paths(view.local[RAW])})
+        shown = joined(self.form.shape(view.local[RAW]), self.form.fill_in(values))
+        return {**shown, **self._shape(view), self.form.error: ""}
+
+    def _act(self, view: View, act: str, name: str) -> None:
+        if act == "verify":
+            self.verify.result(view, name)
+        elif act == "delete":
             view.seen.pop("export.results", None)
-            delete_result(page.need_project(view), str(data.get("name", "")))
-
-        page.act(self.results.select, delete, page.view, None)
+            project = self.page.need_project(view)
+            self.results_of.files.forget(project, project.results_dir / name)
+            delete_result(project, name)
 
     def _settings(self, view: View) -> ExportSettings:
-        kept = view.local.get("export.settings")
+        kept = view.local.get(SETTINGS)
         return kept if isinstance(kept, ExportSettings) else ExportSettings()
 
-    def _noted(self, view: View, settings: Settings) -> str:
-        view.local["export.settings"] = settings
-        command = self._command_html(view, settings)
-        view.seen["export.command"] = command
-        return command
-
-    def _command_html(self, view: View, settings: Settings) -> str:
-        if not view.project:
-            return ""
-        return command_html(command_line("export", view.project, settings, self.page.shown_root))
-
-    def _exists(self, view: View, settings: ExportSettings) -> bool:
-        return (self.page.need_project(view).results_dir / f"{settings.name}.mp4").exists()
-
-    def _waiting(self, view: View) -> int:
-        """Exports that wait besides the one that is shown."""
-        shown = self.panel.record(view)
-        queued = [r for r in self.page.jobs(view, ("export",)) if r.status.state is JobState.QUEUED]
-        return len([r for r in queued if shown is None or r.id != shown.id])
-
-    def _missing(self, view: View) -> str:
-        project = self.page.project(view)
-        if project is None:
-            return "No project is open."
-        merging = any(r.status.state in OPEN_STATES for r in self.page.jobs(view, ("merge",)))
-        if project.status().merged == 0 and not merging:
-            return "There are no merged frames yet. Make them in the Merge tab."
-        return ""
-
-    def _begin(self, values: Mapping[Any, Any]) -> Updates:
-        view: View = values[self.page.view]
-        settings = self.form.read(values)
+    def _fault(self, view: View, settings: Settings) -> str:
+        """What speaks against settings that are fine in themselves; a certificate is judged below its field."""
         assert isinstance(settings, ExportSettings)
-        for record in self.page.jobs(view, ("export",)):
+        project = self.page.project(view)
+        return range_fault(self.tables.get(project), settings) if project else ""
+
+    def _checked(self, values: Mapping[Any, Any]) -> ExportSettings:
+        settings = self.form.read(values)
+        fault = self._fault(values[self.page.view], settings) or self.signers.look(settings)[1]
+        if fault:
+            raise BadInputError(fault)
+        return settings
+
+    def _export(self, values: Mapping[Any, Any]) -> Updates:
+        self._submit(values[self.page.view], "export", self._checked(values))
+        return {self.form.error: ""}
+
+    def _render(self, values: Mapping[Any, Any]) -> Updates:
+        view: View = values[self.page.view]
+        settings = self.runs.render_settings(view, self._checked(values), bool(values[self.keep]))
+        self._submit(view, "render", settings)
+        return {self.form.error: ""}
+
+    def _submit(self, view: View, stage: str, settings: ExportSettings | RenderSettings) -> None:
+        for record in self.page.jobs(view, (stage,)):
             if record.status.state in OPEN_STATES and record.request.settings == settings.model_dump(mode="json"):
                 raise BadInputError(
                     "The same export is waiting or running already.", "Change its name or its settings for another one."
                 )
-        self.page.submit(view, "export", settings)
-        return {self.form.error: ""}
+        self.page.submit(view, stage, settings)
 
 
-def waiting_html(count: int) -> str:
-    """How many exports wait behind the one that is shown; "" when none."""
-    if not count:
-        return ""
-    words = "1 more export waits." if count == 1 else f"{count:,} more exports wait."
-    link = '<button type="button" class="lk-link" data-goto="queue">Open the queue</button>'
-    return f'<p class="lk-note">{words} {link}</p>'
-
-
-def name_note_html(exists: bool, name: str) -> str:
-    """That a result of this name is there already; "" when there is none."""
-    if not exists:
-        return ""
-    words = f"There is a result named {name}.mp4 already. It stays; the new one gets a number behind its name."
-    return f'<p class="lk-note">{html.escape(words)}</p>'
+def _data(event: gr.EventData) -> Mapping[str, Any]:
+    return getattr(event, "_data", None) or {}
 
 
 def build_export_tab(page: PageContext) -> TabHandles:

@@ -1,154 +1,250 @@
-"""The Merge tab: tune one frame with the loaded model, then merge all as a job."""
+"""The Merge tab: tune frames with the loaded model, look by look, then merge all as a job."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
+import html
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from backend.core.errors import LookalikeError
-from backend.core.settings import MergeSettings, Settings
+from backend.core.jobs import JobState
+from backend.core.settings import MergeLook, MergeSettings, Settings
 from backend.jobs.command import command_line
-from backend.jobs.warm import WarmPreview
+from backend.storage.merge_plan import plan_path
 from backend.storage.model_folder import ModelFolder
-from backend.storage.workspace import Project
+from backend.storage.project import Project
 from ui_tabs.context import PageContext, TabHandles, Updates, View
-from ui_tabs.form import SettingsForm, error_html
-from ui_tabs.job_panel import JobPanel, command_html, empty_html
-from ui_tabs.merge_view import VIEWS, frame_strip, merged_note, picture_html
+from ui_tabs.form import error_html
+from ui_tabs.job_panel import JobPanel, command_html
+from ui_tabs.merge_acts import changed, look_words
+from ui_tabs.merge_faces import FacesPanel
+from ui_tabs.merge_form import MergeForm, acting, mask_choices
+from ui_tabs.merge_networks import enhancer_note, mask_note, networks
+from ui_tabs.merge_plans import PlanBook
+from ui_tabs.merge_presets import PresetPanel
+from ui_tabs.merge_strip import standing_words
+from ui_tabs.merge_view import MergeViewer, shown_frame
+from ui_tabs.result_words import result_words
 
-FRAME_SCRIPT = """
-element.addEventListener('click', (event) => {
-  const tile = event.target.closest('[data-frame]');
-  if (tile) trigger('select', {frame: Number(tile.dataset.frame)});
-});
-"""
-NOTHING_YET = "The chosen frame before and after the swap appears here once there is a trained model."
-RANGE_FIELDS = frozenset({"first_frame", "last_frame"})
-"""Fields that do not change how one frame looks."""
+EXPORT_LINK = (
+    '<button type="button" class="lk-link" data-goto="export">Merge and export in one go</button> is in the Export tab.'
+)
+Change = Callable[[MergeSettings], MergeSettings]
 
 
 class MergeTab:
-    """Left: settings and the job that merges all. Right: one frame, rendered by the process that keeps the model."""
+    """Left: the look of the shown frames and the job that merges all. Right: one frame, and where looks change."""
 
     def __init__(self, page: PageContext) -> None:
         self.page = page
-        self.warm = WarmPreview(page.workspace, page.manager.weights_dir)
+        self.plans = PlanBook(page)
         with page.tab("merge") as self.tab, gr.Row(elem_classes="lk-split"):
             with gr.Column(scale=2, min_width=330, elem_classes="lk-card"):
-                self.form = SettingsForm(
-                    MergeSettings, "merge", "merge", choices={"model": [], "device": page.device_choices()}
-                )
-                self.start = gr.Button("Merge all frames", variant="primary", elem_id="merge-start")
+                self.look = gr.HTML("", elem_id="merge-look")
+                choices = {"model": [], "device": page.device_choices()}
+                self.form = MergeForm(page, choices, self._take, lambda view: self._plan(view)[0])
+                self.presets = PresetPanel(page, self._plan, self._change)
+                faces = gr.Column(elem_classes="lk-plain")
+                with gr.Row(elem_classes="lk-buttons"):
+                    self.start = gr.Button("Merge all frames", variant="primary", elem_id="merge-start")
+                    self.again = gr.Button("Merge again", visible=False, elem_id="merge-again-stale")
+                gr.HTML(f'<p class="lk-note">{EXPORT_LINK}</p>', elem_id="merge-export-link")
                 self.panel = JobPanel(page, "merge", ("merge",), "Progress appears here when all frames are merged.")
                 self.note = gr.HTML("", elem_id="merge-made")
                 with gr.Accordion("Command line of this run", open=False, elem_classes="lk-more"):
                     self.command = gr.HTML("", elem_id="merge-command")
             with gr.Column(scale=5, min_width=330, elem_classes="lk-card"):
-                self.views = gr.Radio(list(VIEWS), value=VIEWS[0], label="View", elem_id="merge-view")
-                self.picture = gr.HTML(empty_html(NOTHING_YET), elem_id="merge-picture")
-                self.said = gr.HTML("", elem_id="merge-said")
-                self.frame = gr.Slider(1, 2, value=1, step=1, label="Frame", elem_id="merge-frame", buttons=[])
-                self.strip = gr.HTML("", elem_id="merge-strip", js_on_load=FRAME_SCRIPT)
+                self.viewer = MergeViewer(page, self.plans, self._missing)
+                self.follow = gr.State("")
+            with faces:
+                self.faces = FacesPanel(page, self.viewer.pictures, self._change)
         self._wire()
 
     @property
     def handles(self) -> TabHandles:
         """What the page needs of this tab."""
-        own = [self.note, self.command, self.views, self.frame, self.strip, *self._rendered]
-        return TabHandles("merge", self.tab, [*own, *self.form.outputs, *self.panel.outputs], self.tick, self.fill)
+        own = [*self._told_parts, *self._follow_parts, *self.panel.outputs, *self.faces.outputs, *self.presets.outputs]
+        return TabHandles("merge", self.tab, [*own, self.note, self.again], self.tick, self.fill)
+
+    @property
+    def _told_parts(self) -> list[Any]:
+        """What a change of the plan updates at once."""
+        return [*self.viewer.outputs, self.follow]
+
+    @property
+    def _follow_parts(self) -> list[Any]:
+        """What follows another frame or another plan a moment later."""
+        return [*self.form.outputs, self.look, self.command]
 
     def tick(self, view: View) -> Updates:
-        """What changed: job, models, strip of frames, what is merged."""
+        """What changed: job, models, frames, plan, what is merged."""
         shown = self.panel.tick(view)
         project = self.page.project(view)
         shown.update(self.form.offer(view, "device", self.page.device_choices()))
+        shown.update(self.viewer.tick(view))
         if project is None:
             return shown
-        shown.update(self.form.offer(view, "model", [(name, name) for name in project.models()]))
-        note = merged_note(project)
-        if view.changed("merge.note", note):
-            shown[self.note] = note
-        return {**shown, **self._tick_frames(view, project)}
+        clip = self.viewer.clips.get(project, busy=True)
+        plan, _ = self._plan(view)
+        models = [(name, name) for name in project.models()]
+        parts = (
+            self.form.offer(view, "model", models),
+            self._tick_look(view, project),
+            self._tick_merged(view, project),
+            self.faces.tick(view, project, clip, plan),
+            self.presets.tick(view),
+        )
+        for part in parts:
+            shown = _both(shown, part)
+        return shown
 
     def fill(self, view: View) -> Updates:
-        """Settings of the newest merge, else the defaults with the newest model."""
+        """The plan as it is on the disk."""
         project = self.page.project(view)
-        names = project.models() if project else []
-        last = self.page.last_settings(view, "merge", MergeSettings, {})
-        settings = last if isinstance(last, MergeSettings) else MergeSettings()
-        if settings.model not in names and names:
-            settings = settings.model_copy(update={"model": names[-1]})
-        view.local["merge.settings"] = settings
-        updates = self.form.updates(settings)
-        updates[self.form.widgets["model"]] = gr.update(choices=names, value=settings.model if names else "")
-        morph = self.form.widgets["morph_factor"]
-        updates[morph] = {**updates[morph], **self._morph(view, settings)[morph]}
-        return {**updates, self.picture: empty_html(NOTHING_YET), self.said: "", self.views: VIEWS[0]}
-
-    @property
-    def _rendered(self) -> list[Any]:
-        return [self.picture, self.said]
+        for key in ("merge.data", "merge.want", "merge.words"):
+            view.seen.pop(key, None)
+        if project is None:
+            return {**self.form.updates(MergeSettings()), self.look: "", self.command: ""}
+        plan, frame = self._plan(view)
+        shown = self.form.fill(view, plan, frame)
+        model = self.form.widgets["model"]
+        shown[model] = {**shown[model], "choices": project.models()}
+        return _both(shown, self._acting(view, plan))
 
     def _wire(self) -> None:
-        page = self.page
+        page, told = self.page, self._told_parts
         self.panel.attach_start(self.start, self._missing)
-        self.form.show_also([self.form.widgets["morph_factor"]], self._morph)
-        self.form.wire(page, baseline=self._baseline, command=(self.command, self._command_html))
-        page.act(self.start.click, self._begin, {*self.form.inputs, page.view}, [self.form.error])
-        page.on(self.views.input, self._choose_view, [page.view, self.views], self._rendered)
-        queue = {"concurrency_id": "warm-preview", "concurrency_limit": 1, "trigger_mode": "always_last"}
-        seen = {*self.form.inputs, page.view, self.frame}
-        looks = [widget.change for name, widget in self.form.widgets.items() if name not in RANGE_FIELDS]
-        page.on([*looks, self.frame.change], self._render, seen, self._rendered, show_progress="minimal", **queue)
-        page.on(self.tab.select, self._render, seen, self._rendered, show_progress="minimal", **queue)
-        page.on(self.strip.select, _clicked_frame, None, self.frame)
+        depend = [self.form.widgets[name] for name in acting(MergeLook(), "", 3)]
+        self.form.show_also(depend, self._acting)
+        self.form.wire(page, baseline=self._baseline)
+        seen = {*self.form.inputs, self.form.token, page.view}
+        looks = [widget.input for widget in self.form.widgets.values()]
+        last_wins = {"trigger_mode": "always_last", "concurrency_limit": None, **page.quiet}
+        gr.on(looks, self._edited, seen, [self.form.error, *self.viewer.picture_parts], **last_wins)
+        page.on(self.follow.change, self._follow, page.view, self._follow_parts, concurrency_limit=None)
+        page.on(self.form.reset.click, self._reset, page.view, told)
+        self.viewer.wire(self._to_follow, [self.follow])
+        self.presets.wire(told)
+        self.faces.wire(told)
+        page.act([self.start.click, self.again.click], self._begin, seen, [self.form.error])
 
-    def _morph(self, view: View, settings: Settings) -> Updates:
-        """The morph factor, only for a model that can morph."""
-        project, name = self.page.project(view), str(getattr(settings, "model", ""))
-        info = ModelFolder(project.model_dir(name)).info() if project and name in project.models() else None
-        return {self.form.widgets["morph_factor"]: gr.update(visible=info is not None and info.model_class == "amp")}
+    # -- the plan
 
-    # -- one frame
-
-    def _render(self, values: Mapping[Any, Any]) -> Updates:
-        view: View = values[self.page.view]
+    def _plan(self, view: View) -> tuple[MergeSettings, int]:
+        """The plan of the open project and the shown frame, counted from 1."""
         project = self.page.project(view)
-        reason = self._missing(view)
-        if project is None or reason:
-            return {self.picture: empty_html(reason or NOTHING_YET), self.said: ""}
-        began = time.monotonic()
+        if project is None:
+            return MergeSettings(), 1
+        clip = self.viewer.clips.get(project, busy=True)
+        return self.plans.get(view, project), 1 if clip is None else shown_frame(view, clip)
+
+    def _change(self, view: View, how: Change) -> Updates:
+        """Change the plan, and show what follows."""
+        self.plans.change(view, self.page.need_project(view), how)
+        view.local.update({"merge.said": "", "merge.failed": False})
+        return self._told(view)
+
+    def _edited(self, values: Mapping[Any, Any]) -> Iterator[Updates]:
+        """The user changed values of the form: the plan takes them, then comes the picture."""
+        view: View = values[self.page.view]
         try:
-            settings = self.form.read(values)
-            assert isinstance(settings, MergeSettings)
-            frame = min(int(values[self.frame]), project.status().dst.frames)
-            images = self.warm.render(project, settings, frame - 1)
-        except LookalikeError as error:
-            return {self.said: error_html(str(error))}
-        view.local["merge.images"] = images
-        words = f"Frame {frame:,}, rendered in {time.monotonic() - began:.2f} s."
-        return {self.picture: self._picture(view), self.said: f'<p class="lk-note">{words}</p>'}
+            self._apply(values)
+        except (LookalikeError, OSError) as error:
+            yield {self.form.error: error_html(str(error))}
+            return
+        yield {self.form.error: "", **self.viewer.stand(view)}
+        yield self.viewer.render(view) or gr.skip()
 
-    def _choose_view(self, view: View, name: str) -> Updates:
-        view.local["merge.view"] = name
-        return {self.picture: self._picture(view)} if "merge.images" in view.local else {self.said: ""}
+    def _apply(self, values: Mapping[Any, Any]) -> None:
+        view: View = values[self.page.view]
+        project = self.page.need_project(view)
+        frame, found = self.form.changes(values)
+        if found:
+            self.plans.change(view, project, lambda plan: changed(plan, frame, found))
+            view.local.update({"merge.said": "", "merge.failed": False})
 
-    def _picture(self, view: View) -> str:
-        images = view.local["merge.images"]
-        urls = [self.page.file_url(path, 1) for path in (images.before, images.after, images.mask)]
-        return picture_html(str(view.local.get("merge.view", VIEWS[0])), *urls)
+    def _take(self, view: View, plan: MergeSettings) -> Updates:
+        """Loaded settings replace the plan."""
+        self.plans.change(view, self.page.need_project(view), lambda _: plan)
+        return self.form.show(view, *self._plan(view))
 
-    def _tick_frames(self, view: View, project: Project) -> Updates:
-        count = project.status().dst.frames
-        first: dict[str, Any] = {} if "merge.frames" in view.seen else {"value": 1}
-        if not view.changed("merge.frames", count):
+    def _reset(self, view: View) -> Updates:
+        """The shown frames get the look of the defaults, the merge its other defaults; key frames and rules stay."""
+        frame = self._plan(view)[1]
+        fresh = MergeSettings().model_dump(exclude={"model", "keys", "faces"})
+        return self._change(view, lambda plan: changed(plan, frame, fresh))
+
+    def _baseline(self, view: View) -> tuple[Settings, str]:
+        return MergeSettings(model=self._plan(view)[0].model), ""
+
+    # -- what is shown
+
+    def _told(self, view: View) -> Updates:
+        """What the present frame and the present plan change; the form follows."""
+        return {**self.viewer.told(view), **self._to_follow(view)}
+
+    def _to_follow(self, view: View) -> Updates:
+        """Lets the form follow when it has to, by a value that it never had before."""
+        if not self.form.due(view, *self._plan(view)):
             return {}
-        shown: Updates = {self.frame: gr.update(maximum=max(2, count), interactive=count > 1, **first)}
-        shown[self.strip] = frame_strip(self.page, project) if count else ""
-        return shown
+        view.local["merge.follows"] = view.local.get("merge.follows", 0) + 1
+        return {self.follow: f"{view.project} {view.local['merge.follows']}"}
+
+    def _follow(self, view: View) -> Any:
+        project = self.page.project(view)
+        return (self._tick_look(view, project) if project else {}) or gr.skip()
+
+    def _tick_look(self, view: View, project: Project) -> Updates:
+        """The form, and the lines about the look, the networks and the command line, as far as they changed."""
+        plan, frame = self._plan(view)
+        clip = self.viewer.clips.get(project, busy=True)
+        found = networks(self.page, project)
+        last = clip.count if clip else 1
+        held = plan.look_at(frame)
+        words = look_words(plan, frame, last) if clip else ""
+        problem = self.plans.problem(project)
+        command = self._command_html(view, plan, project)
+        shown: Updates = {}
+        if view.changed("merge.words", (words, problem, command)):
+            shown |= {self.look: _look_html(words, problem), self.command: command}
+        if view.changed("merge.networks", (found, held.mask_mode)):
+            shown[self.form.notes["super_resolution"]] = enhancer_note(found)
+            shown[self.form.notes["mask_mode"]] = mask_note(found)
+            shown[self.form.widgets["super_resolution"]] = gr.update(interactive=bool(found.enhancer))
+            shown[self.form.widgets["mask_mode"]] = gr.update(choices=mask_choices(found.segmentation, held.mask_mode))
+        return _both(shown, self.form.show(view, plan, frame))
+
+    def _tick_merged(self, view: View, project: Project) -> Updates:
+        clip = self.viewer.clips.get(project, busy=True)
+        if clip is None:
+            return {}
+        facts = self.viewer.merged.standing(project, clip, self._plan(view)[0]).facts
+        record = self.panel.record(view)
+        done = result_words(record) if record and record.status.state is JobState.DONE else ""
+        words = [f"{done}." if done else "", standing_words(facts)]
+        if not view.changed("merge.standing", (facts, done)):
+            return {}
+        note = "".join(f'<p class="lk-note">{html.escape(line)}</p>' for line in words if line)
+        return {self.note: note, self.again: gr.update(visible=bool(facts.merged and facts.stale))}
+
+    def _acting(self, view: View, settings: Settings) -> Updates:
+        """Settings that do something only with some models or modes."""
+        assert isinstance(settings, MergeSettings)
+        project = self.page.project(view)
+        info = ModelFolder(project.model_dir(settings.model)).info() if project and settings.model else None
+        family = info.model_class if info else ""
+        channels = int(info.settings.get("channels", 3)) if info else 3
+        frame = self._plan(view)[1]
+        found = acting(settings.look_at(frame), family, channels)
+        return {self.form.widgets[name]: gr.update(visible=acts) for name, acts in found.items()}
+
+    def _command_html(self, view: View, plan: MergeSettings, project: Project) -> str:
+        root = self.page.shown_root or Path("workspace")
+        path = root / plan_path(project).relative_to(self.page.workspace.root)
+        return command_html(command_line("merge", view.project, plan, self.page.shown_root, path))
 
     # -- jobs
 
@@ -158,28 +254,31 @@ class MergeTab:
             return "No project is open."
         if not project.models():
             return "There is no trained model yet. Make one in the Train tab."
-        status = project.status()
-        if not status.dst.frames or not status.dst.faces:
+        dst = project.status().dst
+        if not dst.faces or not (dst.frames or (dst.video and project.side("dst").frame_table_path.exists())):
             return "The frames and faces of the destination are missing. Make them in the Extract tab."
         return ""
 
     def _begin(self, values: Mapping[Any, Any]) -> Updates:
-        self.panel.require_free(values[self.page.view])
-        self.page.submit(values[self.page.view], "merge", self.form.read(values))
+        view: View = values[self.page.view]
+        self.panel.require_free(view)
+        self._apply(values)
+        self.page.submit(view, "merge", self._plan(view)[0])
         return {self.form.error: ""}
 
-    def _baseline(self, view: View) -> tuple[Settings, str]:
-        chosen = view.local.get("merge.settings")
-        model = chosen.model if isinstance(chosen, MergeSettings) else "model"
-        return MergeSettings(model=model), ""
 
-    def _command_html(self, view: View, settings: Settings) -> str:
-        return command_html(command_line("merge", view.project, settings, self.page.shown_root))
+def _both(shown: Updates, more: Updates) -> Updates:
+    """Both; what two updates of one component say counts together."""
+    together = {
+        part: {**shown[part], **new} if isinstance(shown.get(part), dict) and isinstance(new, dict) else new
+        for part, new in more.items()
+    }
+    return {**shown, **together}
 
 
-def _clicked_frame(event: gr.EventData) -> Any:
-    data: dict[str, Any] = getattr(event, "_data", None) or {}
-    return int(data["frame"]) if "frame" in data else gr.skip()
+def _look_html(words: str, problem: str) -> str:
+    notice = f'<p class="lk-notice">{html.escape(problem)} The next change replaces it.</p>' if problem else ""
+    return f'{notice}<p class="lk-card-title">{html.escape(words)}</p>' if words else notice
 
 
 def build_merge_tab(page: PageContext) -> TabHandles:

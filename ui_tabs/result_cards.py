@@ -1,169 +1,183 @@
-"""Exported videos as cards: player, facts, the marks the file carries, download and delete."""
+"""Exported files as cards: player or picture, facts, the marks they carry, download, verify and delete.
+
+The cards travel as data; export.js changes only what is different, so that a playing film goes on.
+"""
 
 from __future__ import annotations
 
 import html
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from backend.core.errors import LookalikeError
 from backend.core.frames import VideoInfo
 from backend.core.provenance import DIGITAL_SOURCE_TYPE
-from backend.storage.results import read_sidecar, sidecar_path
-from backend.storage.video_mark import read_xmp
+from backend.storage.results import sidecar_path
 from backend.storage.workspace import Project
 from ui_tabs.context import PageContext
 from ui_tabs.gallery import modified
 from ui_tabs.header import size
-from ui_tabs.job_panel import duration, empty_html
+from ui_tabs.job_panel import duration
+from ui_tabs.result_files import Look, ResultFiles, container_of, plays
 
-KEPT = 64
 PLAYERS_THAT_PRELOAD = 6
 """Players further down the list fetch nothing until they are started."""
 
-RESULT_SCRIPT = """
-element.addEventListener('click', (event) => {
-  const button = event.target.closest('[data-act]');
-  if (!button) return;
-  const card = button.closest('[data-result]');
-  const ask = card.querySelector('[data-act="ask"]'), sure = card.querySelector('.lk-sure');
-  if (button.dataset.act === 'delete') {
-    button.disabled = true;
-    trigger('select', {name: card.dataset.result});
-    return;
-  }
-  const asking = button.dataset.act === 'ask';
-  sure.hidden = !asking;
-  ask.hidden = asking;
-  (asking ? sure.querySelector('[data-act="keep"]') : ask).focus();
-});
-"""
-"""Deleting takes two steps: the first button only shows the second."""
+RESULT_SCRIPT = "window.lookalike.exportResults(element, trigger, 'export-results-data');"
+RESULT_FRAME = '<div class="lk-results" data-results></div>'
 
 NOTHING_YET = (
-    "The exported video appears here with a player, a download link and the marks it carries. "
-    "Merge the frames first, then press Export."
+    "Exported files appear here with a player, a download link and the marks they carry. "
+    "Merge the frames and press Export merged frames, or press Merge and export."
 )
 
 
 @dataclass(frozen=True)
 class Result:
-    """What is known of one exported video.
+    """One exported file or folder of pictures.
 
     Attributes:
-        path: the file.
-        url, sidecar_url: where the browser gets the file and its sidecar; sidecar_url "" when there is none.
-        info: what was probed, or a sentence why that failed.
-        marked: whether the file itself carries the digital source type.
+        path: the file or folder.
+        url, sidecar_url: where the browser gets the file and its sidecar; "" for a folder, or without a sidecar.
+        pictures: addresses of a few pictures of a folder, or of one frame of a video that no browser plays.
+        look: what was read of it; None while it is being read.
         sidecar: content of the sidecar, empty when there is none.
-        bytes, modified: size and unix time of the file.
     """
 
     path: Path
     url: str
     sidecar_url: str
-    info: VideoInfo | str
-    marked: bool
-    sidecar: Mapping[str, Any]
-    bytes: int
-    modified: float
+    pictures: tuple[str, ...] = ()
+    look: Look | None = None
+    sidecar: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass
 class ResultCards:
-    """Draws the results of a project; remembers what was read of each file, by path and modification time."""
+    """Draws the results of a project.
 
-    page: PageContext
-    _known: dict[tuple[str, int], tuple[VideoInfo | str, bool]] = field(default_factory=dict)
+    Args:
+        page: the page's context.
+        files: reads them, beside the page.
+    """
+
+    def __init__(self, page: PageContext, files: ResultFiles | None = None) -> None:
+        self.page = page
+        self.files = files or ResultFiles()
 
     def stamp(self, project: Project | None) -> Any:
-        """Changes when a result came, went or was written again."""
+        """Changes when a result came, went, was written again, or was read meanwhile."""
         if project is None:
             return None
-        return tuple((path, modified(path), modified(sidecar_path(path))) for path in project.results())
-
-    def html(self, project: Project | None) -> str:
-        """All results, newest first."""
-        found = [self._result(path) for path in project.results()] if project else []
-        if not found:
-            return empty_html(NOTHING_YET)
-        cards = [card_html(result, at < PLAYERS_THAT_PRELOAD) for at, result in enumerate(found)]
-        return f'<div class="lk-results">{"".join(cards)}</div>'
-
-    def _result(self, path: Path) -> Result:
-        info, marked = self._read(path)
-        sidecar = sidecar_path(path)
-        stat = path.stat()
-        return Result(
-            path=path,
-            url=self.page.file_url(path),
-            sidecar_url=self.page.file_url(sidecar) if sidecar.exists() else "",
-            info=info,
-            marked=marked,
-            sidecar=read_sidecar(path),
-            bytes=stat.st_size,
-            modified=stat.st_mtime,
+        return tuple(
+            (path, modified(path), modified(sidecar_path(path)), self.files.known(path)) for path in project.results()
         )
 
-    def _read(self, path: Path) -> tuple[VideoInfo | str, bool]:
-        key = (str(path), modified(path))
-        if key not in self._known:
-            from backend.storage.video import probe
+    def data(self, project: Project | None) -> str:
+        """All results, newest first, as export.js reads them."""
+        found = project.results() if project else []
+        looks = self.files.look(project, found) if project else {}
+        cards = [card(self._result(path, looks.get(path)), at < PLAYERS_THAT_PRELOAD) for at, path in enumerate(found)]
+        told = json.dumps({"project": project.name if project else "", "cards": cards, "empty": NOTHING_YET})
+        return f"<div hidden>{html.escape(told, quote=False)}</div>"
 
-            try:
-                info: VideoInfo | str = probe(path)
-            except LookalikeError as error:
-                info = str(error)
-            if len(self._known) > KEPT:
-                self._known.clear()
-            self._known[key] = (info, DIGITAL_SOURCE_TYPE in read_xmp(path))
-        return self._known[key]
+    def _result(self, path: Path, look: Look | None) -> Result:
+        sidecar = sidecar_path(path)
+        pictures = look.pictures if look else ()
+        return Result(
+            path=path,
+            url="" if path.is_dir() else self.page.file_url(path),
+            sidecar_url=self.page.file_url(sidecar) if sidecar.exists() else "",
+            pictures=tuple(self.page.file_url(picture) for picture in pictures if picture.exists()),
+            look=look,
+            sidecar=look.sidecar if look else {},
+        )
 
 
-def card_html(result: Result, preload: bool) -> str:
-    """One exported video."""
+def card(result: Result, preload: bool) -> dict[str, str]:
+    """One result: its name, what tells its content apart, the markup of its picture and of the rest."""
+    key = "|".join((result.url, *result.pictures, "" if result.look is None else "read"))
+    return {"name": result.path.name, "key": key, "player": player_html(result, preload), "body": body_html(result)}
+
+
+def player_html(result: Result, preload: bool) -> str:
+    """What can be seen of it: a player, a moving GIF, or pictures with a word why there is no player."""
     name = html.escape(result.path.name)
-    url = html.escape(result.url)
-    player = _player(result, url, name, preload)
+    look = result.look
+    if look is None:
+        return '<p class="lk-empty">The file is being read.</p>'
+    if look.fault:
+        return f'<p class="lk-error" role="alert">{html.escape(look.fault)}</p>'
+    if result.url and container_of(result.path) == "gif":
+        return f'<img src="{html.escape(result.url)}" alt="{name}" loading="lazy">'
+    if isinstance(look.info, VideoInfo) and plays(result.path, look.info, result.sidecar):
+        return _video(result, look.info, "metadata" if preload else "none")
+    shown = "".join(f'<img src="{html.escape(url)}" alt="A frame of {name}" loading="lazy">' for url in result.pictures)
+    said = "" if result.path.is_dir() else '<p class="lk-note">Not playable in a browser. Download it to watch it.</p>'
+    return f'<div class="lk-frames">{shown}</div>{said}'
+
+
+def body_html(result: Result) -> str:
+    """Name, facts, marks and buttons."""
+    name = html.escape(result.path.name)
     facts = "".join(f"<span>{html.escape(text)}</span>" for text in facts_of(result))
+    folder = result.path.is_dir()
+    if folder:
+        path = html.escape(str(result.path.resolve()), quote=True)
+        take = f'<button type="button" class="lk-act" data-act="copy" data-path="{path}">Copy the path</button>'
+        place = f'<p class="lk-note">The pictures lie in {path}</p>'
+    else:
+        url = html.escape(result.url)
+        take = f'<a class="lk-act" href="{url}" download="{name}" aria-label="Download {name}">Download</a>'
+        place = ""
+    what = "this folder of pictures" if folder else "this file"
     buttons = (
-        f'<a class="lk-act" href="{url}" download="{name}" aria-label="Download {name}">Download</a>'
+        f"{take}"
+        f'<button type="button" class="lk-act" data-act="verify" aria-label="Verify {name}">Verify</button>'
         f'<button type="button" class="lk-act" data-act="ask" aria-label="Delete {name}">Delete</button>'
-        '<span class="lk-sure" hidden>Delete this video and its sidecar from the disk?'
+        f'<span class="lk-sure" hidden>Delete {what} and its sidecar from the disk?'
         f'<button type="button" class="lk-act lk-danger" data-act="delete" aria-label="Yes, delete {name}">Delete it'
         '</button><button type="button" class="lk-act" data-act="keep">Keep it</button></span>'
     )
     return (
-        f'<article class="lk-result" data-result="{name}">{player}<h3 class="lk-card-title">{name}</h3>'
-        f'<div class="lk-result-facts">{facts}</div>{marks_html(result)}<div class="lk-acts">{buttons}</div></article>'
+        f'<h3 class="lk-card-title">{name}</h3><div class="lk-result-facts">{facts}</div>{place}'
+        f'{marks_html(result)}<div class="lk-acts">{buttons}</div>'
     )
 
 
 def facts_of(result: Result) -> list[str]:
-    """Size, length, frames, picture, sound and date of a result, in words."""
-    found = []
-    if isinstance(result.info, VideoInfo):
-        info = result.info
+    """Format, length, frames, picture, sound, size and date of a result, in words."""
+    look = result.look
+    if look is None:
+        return []
+    found = [look.format] if look.format else []
+    if isinstance(look.info, VideoInfo):
+        info = look.info
         found.append(f"{info.duration_s:.1f} s" if info.duration_s < 60 else duration(info.duration_s))
         if info.frame_count:
             found.append(f"{info.frame_count:,} frames")
         found.append(f"{info.width} x {info.height} px")
         found.append("with sound" if info.has_audio else "no sound")
-    found.append(size(result.bytes))
-    found.append(time.strftime("%Y-%m-%d %H:%M", time.localtime(result.modified)))
+    elif look.count:
+        found.append(f"{look.count:,} picture{'' if look.count == 1 else 's'}")
+    found.append(size(look.bytes))
+    found.append(time.strftime("%Y-%m-%d %H:%M", time.localtime(look.modified)))
     return found
 
 
 def marks_html(result: Result) -> str:
     """Which marks the file carries, and what the sidecar says."""
-    chips = [
-        _mark("marked as AI-manipulated", DIGITAL_SOURCE_TYPE) if result.marked else _mark("no AI mark in the file")
-    ]
-    chips.append(_mark("provenance sidecar", sidecar_path(result.path).name) if result.sidecar else _mark("no sidecar"))
-    rows = "".join(f"<dt>{name}</dt><dd>{html.escape(text)}</dd>" for name, text in provenance_rows(result.sidecar))
+    if result.look is None:
+        return ""
+    marked, sidecar = result.look.marked, result.sidecar
+    chips = [_mark("marked as AI-manipulated", DIGITAL_SOURCE_TYPE) if marked else _mark("no AI mark in the file")]
+    signer, label = (str(sidecar.get(name) or "") for name in ("certificate_subject", "label"))
+    chips += [_mark(f"signed by {signer}", "Content credentials, C2PA")] if signer else []
+    chips += [_mark("visible label", label)] if label else []
+    chips.append(_mark("provenance sidecar", sidecar_path(result.path).name) if sidecar else _mark("no sidecar"))
+    rows = "".join(f"<dt>{name}</dt><dd>{html.escape(text)}</dd>" for name, text in provenance_rows(sidecar))
     more = ""
     if rows:
         link = html.escape(result.sidecar_url)
@@ -194,14 +208,11 @@ def provenance_rows(sidecar: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(name, str(value)) for name, value in named if value]
 
 
-def _player(result: Result, url: str, name: str, preload: bool) -> str:
-    if isinstance(result.info, str):
-        return f'<p class="lk-error" role="alert">{html.escape(result.info)}</p>'
-    width, height = result.info.width, result.info.height
-    fetch = "metadata" if preload else "none"
+def _video(result: Result, info: VideoInfo, fetch: str) -> str:
     return (
-        f'<video controls playsinline preload="{fetch}" width="{width}" height="{height}" src="{url}" '
-        f'style="aspect-ratio:{width}/{height}" aria-label="{name}"></video>'
+        f'<video controls playsinline preload="{fetch}" width="{info.width}" height="{info.height}" '
+        f'src="{html.escape(result.url)}" style="aspect-ratio:{info.width}/{info.height}" '
+        f'aria-label="{html.escape(result.path.name)}"></video>'
     )
 
 

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from backend.jobs.store import JobRecord
+from ui_tabs.header import size
 from ui_tabs.labels import SIDES, choice_label
 from ui_tabs.steps import count
 from ui_tabs.tool_words import result_sentence
@@ -105,16 +106,47 @@ def _train(result: Mapping[str, Any]) -> str:
 
 def _merge(result: Mapping[str, Any]) -> str:
     text = f"{count(int(result['merged']), 'frame')} merged"
-    passed = int(result.get("passed_through", 0))
-    text += f", {passed:,} passed through without a face" if passed else ""
-    return f"{text}, model at iteration {int(result['iteration']):,}"
+    further = (
+        ("reused", "up to date already"),
+        ("passed_through", "passed through without a face"),
+        ("left", "faces left as they are"),
+        ("empty_masks", "faces with an empty mask"),
+        ("seamless_failed", "faces laid over where seamless was not possible"),
+    )
+    for name, words in further:
+        number = int(result.get(name, 0))
+        text += f", {number:,} {words}" if number else ""
+    return f"{text}, model at iteration {int(result['iteration']):,}{_flicker(result.get('flicker') or {})}"
+
+
+def _flicker(found: Mapping[str, Any]) -> str:
+    """How much masks and colours trembled before and after they were steadied; "" where nothing was measured."""
+    parts = [
+        f"{words} {float(found[f'{name}_before']):.2f}{unit} before, {float(found[f'{name}_after']):.2f}{unit} after"
+        for name, words, unit in (("mask", "flicker of the masks", " %"), ("color", "of the colours", ""))
+        if found.get(f"{name}_before") is not None and found.get(f"{name}_after") is not None
+    ]
+    return f"; {'; '.join(parts)}" if parts else ""
 
 
 def _export(result: Mapping[str, Any]) -> str:
     sound = "no sound" if result.get("audio") == "none" else "with sound"
     mark = "marked as AI-manipulated" if result.get("mark") else "without a mark"
     frames = count(int(result["frames"]), "frame")
-    return f"{result['video']}, {frames}, {float(result['seconds']):.1f} s, {sound}, {mark}"
+    text = f"{result['video']}, {frames}, {float(result['seconds']):.1f} s, {sound}, {mark}"
+    text += ", signed" if result.get("signed") else ""
+    return f"{text}, {size(float(result['bytes']))}" if result.get("bytes") else text
+
+
+def _render(result: Mapping[str, Any]) -> str:
+    passed = int(result.get("passed_through", 0))
+    text = f"{_export(result)}, model at iteration {int(result['iteration']):,}"
+    text += f", {passed:,} frames passed through without a face" if passed else ""
+    return text + _flicker(result.get("flicker") or {})
+
+
+def _verify(result: Mapping[str, Any]) -> str:
+    return f"{result['file']}: {str(result['verdict']).removesuffix('.')}"
 
 
 def _summary(result: Mapping[str, Any]) -> str:
@@ -131,7 +163,13 @@ def _evaluate(result: Mapping[str, Any]) -> str:
 
 
 def _model(result: Mapping[str, Any]) -> str:
-    done = {"copy": "copied to", "export": "written as one file:", "import": "read in as", "restore": "restored:"}
+    done = {
+        "copy": "copied to",
+        "export": "written as one file:",
+        "dfm": "written as DFM:",
+        "import": "read in as",
+        "restore": "restored:",
+    }
     what = done.get(str(result["action"]), "backed up:")
     place = result.get("path") or result["model"]
     return f"{what} {place}, {int(result['bytes']) / 1e6:,.0f} MB" if result.get("bytes") else f"{what} {place}"
@@ -156,5 +194,7 @@ _RESULTS: Mapping[str, Callable[[Mapping[str, Any]], str]] = MappingProxyType(
         "model": _model,
         "merge": _merge,
         "export": _export,
+        "render": _render,
+        "verify": _verify,
     }
 )

@@ -1,10 +1,10 @@
-"""Care of the chosen model: notes, name, copies, one-file export and import, backups, deleting and bringing back."""
+"""Care of the chosen model: notes, name, copies, files of it, backups, deleting and bringing back."""
 
 from __future__ import annotations
 
 import html
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,10 @@ from ui_tabs.train_curve import stamp
 
 Moved = Callable[[View], Updates]
 
+DFM_NOTE = (
+    "DeepFaceLive and programs like it run a DFM file. It is compared with the model before it is kept. "
+    "Half precision makes it smaller, and faster on a GPU."
+)
 NO_BACKUPS = "Backups appear here: set a time between them under Saving, or press Back up now."
 
 
@@ -55,6 +59,7 @@ class ModelCare:
                 self._build_notes()
                 self._build_name()
                 self._build_backups()
+                self._build_dfm()
                 self._build_delete()
             with gr.Row(elem_classes="lk-buttons"):
                 self.export = gr.Button("Export as one file", visible=False, **_small("export"))
@@ -88,6 +93,12 @@ class ModelCare:
                         "Go back to this backup", variant="stop", size="sm", elem_id="train-restore"
                     )
                     self.drop = gr.Button("Delete this backup", variant="stop", size="sm", elem_id="train-backup-drop")
+
+    def _build_dfm(self) -> None:
+        with gr.Accordion("DFM for live programs", open=False, elem_id="train-dfm-fold", elem_classes="lk-more"):
+            gr.HTML(f'<p class="lk-note">{DFM_NOTE}</p>')
+            self.half = gr.Checkbox(label="Half precision", elem_id="train-dfm-half", container=False)
+            self.dfm = gr.Button("Export as DFM", **_small("dfm"))
 
     def _build_delete(self) -> None:
         with gr.Accordion("Delete this model", open=False, elem_id="train-delete-fold", elem_classes="lk-more"):
@@ -164,6 +175,7 @@ class ModelCare:
         page.on(self.keep.click, self._keep_notes, [page.view, self.notes], None)
         page.act(self.copy.click, self._copy, [page.view, self.name], self.name)
         page.act(self.export.click, self._export, page.view, None)
+        page.act(self.dfm.click, self._export_dfm, [page.view, self.half], None)
         page.act(self.upload.upload, self._import, [page.view, self.upload], None)
         page.act(self.backup.click, self._backup_now, page.view, None)
         page.act(self.restore.click, self._restore, [page.view, self.choice, self.sure], self.sure)
@@ -198,18 +210,19 @@ class ModelCare:
         }
 
     def _said_html(self, view: View) -> str:
-        """The newest copy, export, import or restore: how it stands, or what came of it."""
+        """The newest job about a model as a whole: how it stands, or what came of it."""
         record = next(iter(self.page.jobs(view, ("model",))), None)
         if record is None or record.status.state is not JobState.DONE:
             return job_html(record) if record else ""
         action = str(record.request.settings.get("action", ""))
         result = record.status.result
         name = html.escape(str(result.get("model", "")))
-        path = self.page.result_file(view, record, ("path",)) if action == "export" else None
+        path = self.page.result_file(view, record, ("path",)) if action in ("export", "dfm") else None
         if path is not None:
             url, file = html.escape(self.page.file_url(path)), html.escape(path.name)
             link = f'<a class="lk-link" href="{url}" download="{file}">Download {file}</a>'
-            return f'<p class="lk-note">Exported, {size(path.stat().st_size)}. {link}</p>'
+            facts = f"Exported, {size(path.stat().st_size)}{_dfm_words(result)}."
+            return f'<p class="lk-note">{facts} {link}</p>'
         words = {
             "copy": f"Copied; the copy {name} is in the list of models.",
             "import": f"Imported; the model {name} is in the list of models.",
@@ -274,6 +287,10 @@ class ModelCare:
     def _export(self, view: View) -> None:
         self._submit(view, action="export", model=self._need(view).name)
 
+    def _export_dfm(self, view: View, half: bool) -> None:
+        model = self._need(view).name
+        self.page.submit(view, "model", ModelFileSettings(action="dfm", model=model, fp16=bool(half)))
+
     def _import(self, view: View, path: str | None) -> None:
         if path:
             self._submit(view, action="import", file=str(Path(path)))
@@ -330,6 +347,14 @@ def _confirmed(model: ModelFolder, backup: str | None, typed: str) -> str:
     if (typed or "").strip() != model.name:
         raise BadInputError("Nothing was changed: the typed name is not that of the model.", f"Type {model.name}.")
     return backup
+
+
+def _dfm_words(result: Mapping[str, Any]) -> str:
+    """How well a DFM file agrees with its model; nothing for other files."""
+    if "max_difference" not in result:
+        return ""
+    kind = "half precision, " if result.get("fp16") else ""
+    return f", {kind}differs from the model by at most {100 * float(result['max_difference']):.4f} %"
 
 
 def _trash_html(trashed: Sequence[DeletedModel]) -> str:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -143,17 +144,59 @@ class WarmChild:
 
 
 @dataclass(frozen=True)
+class WarmFace:
+    """One face of a rendered frame.
+
+    Attributes:
+        name: file name of the aligned face.
+        track: number of its track; None when it was never tracked.
+        person: whose it is, "" when persons were never told apart.
+        model: name of the model it got; "" when a rule leaves it.
+        outcome: "merged", "empty_mask", "seamless_failed", "left" by a rule, or "no_crop" when its landmarks fit no
+            face.
+        corners: four (x, y) in frame pixels around what the model saw, clockwise; empty without a crop.
+        box_xyxy: around its landmarks, frame pixels.
+    """
+
+    name: str
+    track: int | None
+    person: str
+    model: str
+    outcome: str
+    corners: tuple[tuple[float, float], ...]
+    box_xyxy: tuple[float, float, float, float]
+
+    @classmethod
+    def from_json(cls, told: Mapping[str, Any]) -> WarmFace:
+        """What the child says of a face."""
+        left, top, right, bottom = (float(value) for value in told["box"])
+        return cls(
+            name=str(told["name"]),
+            track=None if told["track"] is None else int(told["track"]),
+            person=str(told["person"]),
+            model=str(told["model"]),
+            outcome=str(told["outcome"]),
+            corners=tuple((float(x), float(y)) for x, y in told["corners"]),
+            box_xyxy=(left, top, right, bottom),
+        )
+
+
+@dataclass(frozen=True)
 class WarmImages:
     """Pictures of one rendered frame, JPEG files inside the project's jobs folder.
 
     Attributes:
-        before, after, mask: their paths; a new render has new names.
+        before, after, mask: their paths; a new picture has a new name, and one that did not change keeps its own.
+        alpha: what was merged, over a checkerboard where the frame stays as it was.
+        faces: all faces of the frame.
         seconds: time the child took.
     """
 
     before: Path
     after: Path
     mask: Path
+    alpha: Path
+    faces: tuple[WarmFace, ...]
     seconds: float
 
 
@@ -180,8 +223,9 @@ class WarmPreview(WarmChild):
         name = project if isinstance(project, str) else project.name
         request = {"project": name, "settings": settings.model_dump(mode="json"), "frame": frame_index}
         answer = self.ask(request, timeout_s)
-        paths = [Path(str(answer[key])) for key in ("before", "after", "mask")]
-        return WarmImages(*paths, seconds=float(answer["seconds"]))
+        before, after, mask, alpha = (Path(str(answer[key])) for key in ("before", "after", "mask", "alpha"))
+        faces = tuple(map(WarmFace.from_json, answer["faces"]))
+        return WarmImages(before, after, mask, alpha, faces, float(answer["seconds"]))
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -43,12 +42,14 @@ class FramePlan:
         stem: its file name without suffix.
         look: how its faces are put into it.
         faces: those to be swapped, in the order in which they are laid over each other.
+        left: how many further faces the rules leave as they are.
     """
 
     index: int
     stem: str
     look: MergeLook
     faces: tuple[FacePlan, ...] = ()
+    left: int = 0
 
 
 @dataclass(frozen=True)
@@ -58,10 +59,13 @@ class CutFaces:
     Attributes:
         plan: of the frame.
         targets: one per face of the plan; None where the landmarks give no crop.
+        xseg_crops: (256, 256, 3) float32 0..1 BGR per face, what a mask network sees of the frame; empty unless the
+            mask mode looks at it.
     """
 
     plan: FramePlan
     targets: tuple[FaceTarget | None, ...]
+    xseg_crops: tuple[npt.NDArray[np.float32] | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -84,9 +88,7 @@ class ReadyFaces:
     Attributes:
         plan: of the frame.
         swaps: what composite_frame() takes.
-        steadied: figures for the job's result, see backend.pipeline.merge_steady.
     """
 
     plan: FramePlan
     swaps: tuple[FaceSwap, ...]
-    steadied: dict[str, Any] = field(default_factory=dict)

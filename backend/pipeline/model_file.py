@@ -1,4 +1,4 @@
-"""Stage model: copy a model, write or read it as one file, make a backup, go back to one."""
+"""Stage model: copy a model, write or read it as one file, write it as DFM, make a backup, go back to one."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import Any
 
 from backend.core.settings import ModelFileSettings
 from backend.pipeline.context import StageContext
+from backend.pipeline.dfm import SUFFIX as DFM_SUFFIX
+from backend.pipeline.dfm import dfm_stem, write_dfm
 from backend.storage.linking import Progress
 from backend.storage.model_backups import create_backup, restore_backup
 from backend.storage.model_file import SUFFIX, export_bytes, export_model
@@ -29,6 +31,7 @@ def run(settings: ModelFileSettings, ctx: StageContext) -> dict[str, Any]:
         copy: {"bytes"}, model is the new one;
         export: {"path" in the project, "bytes", "iteration"}; the file lies in results/;
         import: {"bytes", "iteration"}, model is the new one;
+        dfm: {"path" in the project, "bytes", "iteration", "max_difference" from the model, "opset", "fp16"};
         restore: {"iteration", "kept": name of the backup of the state before, or ""};
         backup: {"backup": its name, "bytes", "iteration"}.
 
@@ -36,7 +39,9 @@ def run(settings: ModelFileSettings, ctx: StageContext) -> dict[str, Any]:
         BadInputError: no such model, backup or file, or a name that is taken.
         ModelBusyError: somebody writes the model.
         DamagedFileError: a file or a checkpoint fails its checks.
-        DiskFullError: too little disk. On any error and on a stop the models are as they were.
+        DiskFullError: too little disk.
+        DfmDiffersError: a DFM file did not agree with its model.
+        On any error and on a stop the models are as they were.
     """
     began = time.monotonic()
     report = _Report(ctx)
@@ -98,6 +103,20 @@ def _export(settings: ModelFileSettings, ctx: StageContext, report: _Report) -> 
     return {"model": folder.name, "path": place, "bytes": packed.bytes, "iteration": packed.iteration}
 
 
+def _dfm(settings: ModelFileSettings, ctx: StageContext, report: _Report) -> dict[str, Any]:
+    folder, results = existing_model(ctx.project, settings.model), ctx.project.results_dir
+    partial = results / f".{secrets.token_hex(8)}{DFM_SUFFIX}"
+    try:
+        report.of(model_bytes(folder), "Writing and comparing with the model")(0)
+        made = write_dfm(ctx.project, folder.name, partial, settings.fp16, ctx)
+        path = take_name(results, dfm_stem(ctx.project, folder.name), DFM_SUFFIX, partial)
+    finally:
+        partial.unlink(missing_ok=True)
+    place = path.relative_to(ctx.project.path).as_posix()
+    ctx.emit("artifact", {"what": "model", "path": place})
+    return {"model": folder.name, "path": place, **made}
+
+
 def _import(settings: ModelFileSettings, ctx: StageContext, report: _Report) -> dict[str, Any]:
     path = Path(settings.file).expanduser()
     size = path.stat().st_size if path.is_file() else 0
@@ -126,7 +145,7 @@ def _back_up(settings: ModelFileSettings, ctx: StageContext, report: _Report) ->
 
 
 _ACTIONS: Mapping[str, Callable[[ModelFileSettings, StageContext, _Report], dict[str, Any]]] = MappingProxyType(
-    {"copy": _copy, "export": _export, "import": _import, "restore": _restore, "backup": _back_up}
+    {"copy": _copy, "export": _export, "dfm": _dfm, "import": _import, "restore": _restore, "backup": _back_up}
 )
 
 

@@ -238,9 +238,9 @@ class Project:
         return []
 
     def results(self) -> list[Path]:
-        """Exported videos, newest first."""
+        """Exported videos and folders of exported pictures, newest first."""
         with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(self.results_dir) as entries:
-            found = [(e.stat().st_mtime_ns, Path(e.path)) for e in entries if is_video_name(e.name)]
+            found = [(e.stat().st_mtime_ns, Path(e.path)) for e in entries if _is_result(e)]
             return [path for _, path in sorted(found, reverse=True)]
         return []
 
@@ -251,7 +251,7 @@ class Project:
             dst=self._side_status("dst"),
             models=tuple(ModelStatus(name=name, iteration=self._iteration(name)) for name in self.models()),
             merged=self._counts.count(self.merged_dir, is_image_name),
-            results=self._counts.count(self.results_dir, is_video_name),
+            results=len(self.results()),
         )
 
     def _side_status(self, name: str) -> SideStatus:
@@ -292,6 +292,17 @@ def check_name(name: str, what: str) -> str:
 def is_video_name(name: str) -> bool:
     """Whether a file name has the suffix of a video; hidden files are none."""
     return name.lower().endswith(VIDEO_SUFFIXES) and not name.startswith(".")
+
+
+def _is_result(entry: os.DirEntry[str]) -> bool:
+    """A video, or a folder with a picture in it."""
+    if not entry.is_dir():
+        return is_video_name(entry.name)
+    if entry.name.startswith("."):
+        return False
+    with contextlib.suppress(OSError), os.scandir(entry.path) as inside:
+        return any(is_image_name(picture.name) for picture in inside)
+    return False
 
 
 def find_video(folder: Path, side: SideName) -> Path | None:

@@ -1,10 +1,12 @@
-"""Writing video: H.264 in mp4 with a presentation time per frame, the sound of a clip, and a check of the result."""
+"""Writing video: every kind of file with a presentation time per frame and the sound of a clip."""
 
 from __future__ import annotations
 
+import errno
+import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -14,63 +16,37 @@ from typing import Self
 import av
 import numpy as np
 import numpy.typing as npt
+from av.container import OutputContainer
 from av.packet import Packet
 from av.video.frame import VideoFrame
-from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, VideoReformatter
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 from av.video.stream import VideoStream
 
 from backend.core.errors import BadInputError, DamagedFileError
-from backend.core.frames import VideoInfo
-from backend.storage.audio import AAC_FRAME, AudioFeed, AudioRange, Samples, SamplesFeed
-from backend.storage.frame_colour import SCALING
-from backend.storage.video import frame_times, open_clip, probe, video_stream
+from backend.storage.audio import AudioFeed, AudioRange, Samples, SamplesFeed
+from backend.storage.frame_clock import FrameClock, frame_clock, timing_for
+from backend.storage.frame_conversion import FrameConversion, PaletteConversion
+from backend.storage.video import probe
+from backend.storage.video_check import AUDIO_SLACK_S, Expectation, audio_end_s, check
+from backend.storage.video_formats import CODECS, MUXERS, VideoFormat, encoder_options
 
-AUDIO_SLACK_S = 0.025
-"""How far a container's own statement of the sound's length may be off, beside two AAC frames."""
+__all__ = [
+    "Expectation",
+    "FrameClock",
+    "Picture",
+    "VideoWriter",
+    "audio_end_s",
+    "check",
+    "frame_clock",
+]
 
-FINE_TICK = Fraction(1, 90_000)
-"""Time base of clips with a variable frame rate."""
+SHORT_CLIP = 16
+"""Frames of a clip that is encoded without B-frames whatever its clock is."""
 
-CONSTANT_WITHIN_S = 0.0006
-"""Containers round times to milliseconds; a rate that fits this well is constant."""
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
+"""Errors of the place a file is written to, not of the encoder."""
 
-
-@dataclass(frozen=True)
-class FrameClock:
-    """When each frame is shown.
-
-    Attributes:
-        time_base: seconds per tick.
-        ticks: ascending start of each frame; the first is 0.
-        end: tick at which the last frame ends.
-        constant: whether every frame lasts equally long.
-    """
-
-    time_base: Fraction
-    ticks: tuple[int, ...]
-    end: int
-    constant: bool
-
-    @property
-    def length_s(self) -> float:
-        """Seconds from the first frame to the end of the last."""
-        return float(self.end * self.time_base)
-
-    @property
-    def rate(self) -> Fraction:
-        """Mean frames per second."""
-        return len(self.ticks) / (self.end * self.time_base)
-
-    @property
-    def timescale(self) -> int:
-        """Ticks per second for lengths in the file: fine, and exact for this clock."""
-        denominator = self.time_base.denominator
-        return denominator * -(-10_000 // denominator)
-
-    @property
-    def shortest_s(self) -> float:
-        """Length of the shortest frame."""
-        return float(min(b - a for a, b in pairwise([*self.ticks, self.end])) * self.time_base)
+Sound = AudioRange | Samples | Sequence[AudioRange] | None
 
 
 @dataclass(frozen=True)
@@ -78,10 +54,12 @@ class Picture:
     """How the frames are encoded.
 
     Attributes:
-        width, height: of the frames given; an odd side is padded by one repeated line or column.
+        width, height: of the frames given; an odd side is padded by one repeated line or column where the codec
+            knows only even ones.
         pixel_aspect: width of a pixel divided by its height.
-        crf, speed: x264's rate factor (0..51, lower is better) and preset.
+        crf, speed: rate factor (0..51, lower is better) and preset, on x264's scales.
         bitrate: mean bits per second instead of a rate factor; 0 leaves it to the rate factor.
+        kind: container and codec.
     """
 
     width: int
@@ -90,52 +68,27 @@ class Picture:
     crf: int = 17
     speed: str = "medium"
     bitrate: int = 0
+    kind: VideoFormat = field(default_factory=VideoFormat)
 
     @property
     def padding(self) -> tuple[int, int]:
         """Columns added at the right and lines added at the bottom."""
-        return self.width % 2, self.height % 2
+        return (self.width % 2, self.height % 2) if self.kind.needs_even_sides else (0, 0)
 
-
-@dataclass(frozen=True)
-class Expectation:
-    """What a written file has to hold; audio_end_s None means no sound, tolerances are in seconds."""
-
-    clock: FrameClock
-    audio_end_s: float | None
-    audio_tolerance_s: float
-
-
-def frame_clock(times_s: Sequence[float], end_s: float, fps: Fraction) -> FrameClock:
-    """Clock of frames with the given times: exactly constant when they fit fps or a whole fraction of it.
-
-    Args:
-        times_s: ascending seconds of the frames, at least one.
-        end_s: when the last one ends, on the same clock.
-        fps: rate of the clip the frames came from.
-    """
-    start, count = times_s[0], len(times_s)
-    mean = (times_s[-1] - start) / (count - 1) if count > 1 else float(1 / fps)
-    step = Fraction(max(1, round(mean * fps))) / fps
-    offsets = np.asarray(times_s, np.float64) - start
-    if np.abs(offsets - np.arange(count) * float(step)).max() <= CONSTANT_WITHIN_S:
-        return FrameClock(step, tuple(range(count)), count, True)
-    ticks: list[int] = []
-    for offset in offsets:
-        tick = round(float(offset) / FINE_TICK)
-        ticks.append(max(tick, ticks[-1] + 1) if ticks else tick)
-    end = max(round((end_s - start) / FINE_TICK), ticks[-1] + 1)
-    return FrameClock(FINE_TICK, tuple(ticks), end, False)
+    @property
+    def channels(self) -> int:
+        """3 for BGR pictures, 4 for BGRA ones."""
+        return 4 if self.kind.alpha else 3
 
 
 class VideoWriter:
-    """Encodes frames in order into an mp4 file. A context manager: leaving it by an exception removes the file.
+    """Encodes frames in order into a file. A context manager: leaving it by an exception removes the file.
 
     Args:
-        path: file to write; its name must end in .mp4.
-        picture: size and quality.
+        path: file to write.
+        picture: size, kind of file and quality.
         clock: times of all the frames that will be written.
-        audio: sound to take along, of a clip or made by the program; ignored when the clip has none.
+        audio: sound to take along, of tracks of a clip or made by the program; ignored when the clip has none.
         tags: container metadata, keys as mp4 knows them (title, comment, description, ...).
     """
 
@@ -144,27 +97,30 @@ class VideoWriter:
         path: Path,
         picture: Picture,
         clock: FrameClock,
-        audio: AudioRange | Samples | None = None,
+        audio: Sound = None,
         tags: Mapping[str, str] | None = None,
     ) -> None:
+        _require_size(picture)
         self.path = path
         self.picture = picture
-        self.clock = clock
-        self.audio: AudioFeed | SamplesFeed | None = None
-        self._written = 0
+        self.timing = timing_for(clock, picture.kind.container)
+        self.clock = self.timing.clock
+        self.sounds: tuple[AudioFeed | SamplesFeed, ...] = ()
+        self._given = self._written = 0
         self._finished = False
-        self._converter = VideoReformatter()
-        options = {"movflags": "faststart", "movie_timescale": str(clock.timescale)}
-        self._container = av.open(str(path), "w", format="mp4", options=options)
-        self._container.metadata.update(tags or {})
-        self._stream = self._add_stream()
-        if isinstance(audio, Samples):
-            self.audio = SamplesFeed(self._container, audio)
-        elif audio is not None and probe(audio.path).has_audio:
-            self.audio = AudioFeed(self._container, audio)
-        self._sound: Iterator[tuple[float, Packet]] = self.audio.packets() if self.audio else iter(())
+        self._container = _opened(path, picture.kind, self.clock, tags or {})
+        try:
+            self._stream = _video_stream(self._container, picture, self.clock)
+            self._conversion = _conversion(picture, self.clock)
+            self._take_sound(audio)
+        except BaseException:
+            self._abandon()
+            raise
+        self._packets: Iterator[tuple[float, Packet]] = heapq.merge(
+            *(sound.packets() for sound in self.sounds), key=lambda timed: timed[0]
+        )
         self._waiting: tuple[float, Packet] | None = None
-        self._length_of = {a: b - a for a, b in pairwise([*clock.ticks, clock.end])}
+        self._length_of = {a: b - a for a, b in pairwise([*self.clock.ticks, self.clock.end])}
 
     def __enter__(self) -> Self:
         return self
@@ -174,77 +130,100 @@ class VideoWriter:
     ) -> None:
         if kind is None:
             self.finish()
-            return
-        with suppress(av.FFmpegError):
-            self._container.close()
-        if self.audio:
-            self.audio.close()
-        self.path.unlink(missing_ok=True)
+        else:
+            self._abandon()
 
-    def write(self, frame_bgr: npt.NDArray[np.uint8]) -> None:
-        """Encode the next frame, (height, width, 3) uint8 BGR; BadInputError for another size."""
-        height, width = frame_bgr.shape[:2]
-        if (width, height) != (self.picture.width, self.picture.height):
+    @property
+    def audio(self) -> AudioFeed | SamplesFeed | None:
+        """The first sound track of the file, None without sound."""
+        return self.sounds[0] if self.sounds else None
+
+    def write(self, frame: npt.NDArray[np.uint8]) -> None:
+        """Encode the next frame, (height, width, 3) uint8 BGR or, with alpha, (height, width, 4) straight BGRA.
+
+        BadInputError for another size.
+        """
+        height, width = frame.shape[:2]
+        if (width, height) != (self.picture.width, self.picture.height) or frame.shape[2] != self.picture.channels:
             raise BadInputError(
-                f"Frame {self._written + 1} is {width} x {height}, the first one {self.picture.width} x "
+                f"Frame {self._given + 1} is {width} x {height}, the first one {self.picture.width} x "
                 f"{self.picture.height}.",
                 "All frames of a video must have one size.",
             )
-        right, below = self.picture.padding
-        if right or below:
-            frame_bgr = np.pad(frame_bgr, ((0, below), (0, right), (0, 0)), mode="edge")
-        frame = self._converter.reformat(
-            VideoFrame.from_ndarray(np.ascontiguousarray(frame_bgr), "bgr24"),
-            format="yuv420p",
-            dst_colorspace=Colorspace.ITU709,
-            dst_color_range=ColorRange.MPEG,
-            interpolation=SCALING,
-        )
-        frame.pts = self.clock.ticks[self._written]
-        frame.time_base = self.clock.time_base
-        self._written += 1
-        self._mux_video(self._stream.encode(frame))
-        self._mux_sound_until(float(frame.pts * frame.time_base))
+        times = self.timing.times[self._given]
+        self._given += 1
+        with self._encoder_errors():
+            for _ in range(times):
+                number, self._written = self._written, self._written + 1
+                self._encode(self._conversion.frames(frame, number))
+                self._mux_sound_until(float(self.clock.ticks[number] * self.clock.time_base))
 
     def finish(self) -> None:
         """Write what is left and close the file. DamagedFileError when frames are missing."""
         if self._finished:
             return
         self._finished = True
-        self._mux_video(self._stream.encode(None))
-        self._mux_sound_until(float("inf"))
-        self._container.close()
-        if self._written != len(self.clock.ticks):
+        try:
+            with self._encoder_errors():
+                self._encode(self._conversion.rest())
+                self._mux_video(self._stream.encode(None))
+                self._mux_sound_until(float("inf"))
+                self._container.close()
+        except BaseException:
+            self._abandon()
+            raise
+        if self._given != len(self.timing.times):
             self.path.unlink(missing_ok=True)
-            raise DamagedFileError(f"{self._written} of {len(self.clock.ticks)} frames were given to {self.path.name}.")
+            raise DamagedFileError(f"{self._given} of {len(self.timing.times)} frames were given to {self.path.name}.")
 
     def expectation(self) -> Expectation:
         """What the finished file has to hold."""
-        if self.audio is None:
-            return Expectation(self.clock, None, 0.0)
+        right, below = self.picture.padding
+        ends = tuple((sound.expected_end_s or sound.end_s) for sound in self.sounds)
+        slack = max((AUDIO_SLACK_S + 2 * sound.packet_s for sound in self.sounds), default=0.0)
         return Expectation(
-            self.clock, self.audio.expected_end_s or self.audio.end_s, AUDIO_SLACK_S + 2 * AAC_FRAME / self.audio.rate
+            self.clock,
+            ends[0] if ends else None,
+            slack,
+            ends[1:],
+            (self.picture.width + right, self.picture.height + below),
+            CODECS[self.picture.kind.codec].name,
         )
 
-    def _add_stream(self) -> VideoStream:
-        options = {"preset": self.picture.speed}
-        if not self.picture.bitrate:
-            options["crf"] = str(self.picture.crf)
-        if not self.clock.constant:
-            options["bf"] = "0"  # mp4 stores lengths in decoding order: only without B-frames they are the frames' own
-        stream = self._container.add_stream("libx264", rate=self.clock.rate.limit_denominator(100_000), options=options)
-        right, below = self.picture.padding
-        stream.width, stream.height = self.picture.width + right, self.picture.height + below
-        stream.pix_fmt = "yuv420p"
-        if self.picture.bitrate:
-            stream.bit_rate = self.picture.bitrate
-        stream.time_base = self.clock.time_base
-        context = stream.codec_context
-        context.time_base = self.clock.time_base
-        context.sample_aspect_ratio = self.picture.pixel_aspect
-        context.colorspace, context.color_range = Colorspace.ITU709, ColorRange.MPEG
-        context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
-        return stream
+    @contextmanager
+    def _encoder_errors(self) -> Iterator[None]:
+        """A sentence for what an encoder refuses; errors of the disk pass."""
+        try:
+            yield
+        except av.FFmpegError as error:
+            if error.errno in DISK_ERRORS:
+                raise
+            kind = self.picture.kind
+            raise BadInputError(
+                f"{kind.encoder} failed at frame {self._given} of {self.picture.width} x {self.picture.height}: "
+                f"{error.strerror}.",
+                "Choose another codec, encoder or size.",
+            ) from error
+
+    def _take_sound(self, audio: Sound) -> None:
+        if isinstance(audio, Samples):
+            self.sounds = (SamplesFeed(self._container, audio),)
+            return
+        wanted = (audio,) if isinstance(audio, AudioRange) else tuple(audio or ())
+        for one in wanted:
+            if probe(one.path).has_audio:
+                self.sounds = (*self.sounds, AudioFeed(self._container, one, self.picture.kind.container))
+
+    def _abandon(self) -> None:
+        with suppress(av.FFmpegError):
+            self._container.close()
+        for sound in self.sounds:
+            sound.close()
+        self.path.unlink(missing_ok=True)
+
+    def _encode(self, frames: Iterable[VideoFrame]) -> None:
+        for frame in frames:
+            self._mux_video(self._stream.encode(frame))
 
     def _mux_video(self, packets: Iterable[Packet]) -> None:
         for packet in packets:
@@ -254,44 +233,68 @@ class VideoWriter:
 
     def _mux_sound_until(self, time_s: float) -> None:
         while True:
-            self._waiting = self._waiting or next(self._sound, None)
+            self._waiting = self._waiting or next(self._packets, None)
             if self._waiting is None or self._waiting[0] > time_s:
                 return
             self._container.mux(self._waiting[1])
             self._waiting = None
 
 
-def check(path: Path, expected: Expectation) -> VideoInfo:
-    """Probe a written file; DamagedFileError naming the first thing that is not as expected.
-
-    Frame count and times must agree to half a frame, the end of the sound to the tolerance.
-    """
-    info, times = probe(path), frame_times(path)
-    clock = expected.clock
-    if len(times) != len(clock.ticks):
-        raise DamagedFileError(f"{path.name} holds {len(times)} frames instead of {len(clock.ticks)}.")
-    half = clock.shortest_s / 2
-    late = float(np.abs(times - np.array(clock.ticks, np.float64) * float(clock.time_base)).max())
-    if late > half:
-        raise DamagedFileError(f"A frame of {path.name} is shown {late:.3f} s away from its time.")
-    if abs(info.duration_s - clock.length_s) > half:
-        raise DamagedFileError(f"{path.name} lasts {info.duration_s:.3f} s instead of {clock.length_s:.3f} s.")
-    if info.has_audio != (expected.audio_end_s is not None):
-        raise DamagedFileError(f"{path.name} has {'a' if info.has_audio else 'no'} sound track against the order.")
-    if expected.audio_end_s is not None:
-        end, wanted = audio_end_s(path), expected.audio_end_s
-        if abs(end - wanted) > expected.audio_tolerance_s:
-            raise DamagedFileError(f"The sound of {path.name} ends at {end:.3f} s instead of {wanted:.3f} s.")
-    return info
+def _require_size(picture: Picture) -> None:
+    """BadInputError for pictures an encoder cannot take; libx265 writes beyond its memory for some tiny ones."""
+    smallest = CODECS[picture.kind.codec].smallest
+    if min(picture.width, picture.height) < smallest:
+        raise BadInputError(
+            f"{picture.kind.codec} needs pictures of at least {smallest} x {smallest}; these are {picture.width} x "
+            f"{picture.height}.",
+            "Choose another codec or a larger height.",
+        )
 
 
-def audio_end_s(path: Path) -> float:
-    """When the sound of a file ends, in seconds after its first video frame; 0 without sound."""
-    with open_clip(path) as container:
-        if not container.streams.audio:
-            return 0.0
-        stream, picture = container.streams.audio[0], video_stream(container, path)
-        if not stream.duration or stream.time_base is None:
-            return 0.0
-        begin = (picture.start_time or 0) * (picture.time_base or 0)
-        return float(((stream.start_time or 0) + stream.duration) * stream.time_base - begin)
+def _opened(path: Path, kind: VideoFormat, clock: FrameClock, tags: Mapping[str, str]) -> OutputContainer:
+    options: dict[str, str] = {}
+    if kind.container in ("mp4", "mov"):
+        options = {"movflags": "faststart", "movie_timescale": str(clock.timescale)}
+    elif kind.container == "gif":
+        options = {"loop": "0", "final_delay": str(clock.end - clock.ticks[-1])}
+    container = av.open(str(path), "w", format=MUXERS[kind.container], options=options)
+    container.metadata.update(tags)
+    return container
+
+
+def _video_stream(container: OutputContainer, picture: Picture, clock: FrameClock) -> VideoStream:
+    kind = picture.kind
+    # mp4 stores lengths in decoding order, and avi no times at all: without B-frames they are the frames' own;
+    # x265 makes up decoding times for clips that end before its B-frames begin
+    reordered = clock.constant and kind.container != "avi" and len(clock.ticks) > SHORT_CLIP
+    steered = replace(kind, rate="bitrate") if picture.bitrate else kind
+    options = encoder_options(steered, picture.crf, picture.speed, reordered)
+    try:
+        stream = container.add_stream(kind.encoder, rate=clock.rate.limit_denominator(100_000), options=options)
+    except ValueError as error:
+        raise BadInputError(f"This build of FFmpeg has no {kind.encoder}.", "Choose another codec.") from error
+    assert isinstance(stream, VideoStream)
+    stream.thread_type = "AUTO"
+    right, below = picture.padding
+    stream.width, stream.height = picture.width + right, picture.height + below
+    stream.pix_fmt = kind.pixel_format
+    if picture.bitrate:
+        stream.bit_rate = picture.bitrate
+    stream.time_base = clock.time_base
+    context = stream.codec_context
+    context.time_base = clock.time_base
+    context.sample_aspect_ratio = picture.pixel_aspect
+    if not kind.is_rgb:
+        context.colorspace, context.color_range = Colorspace.ITU709, ColorRange.MPEG
+    context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
+    if kind.tag:
+        context.codec_tag = kind.tag
+    if kind.alpha and kind.codec == "vp9":
+        stream.metadata["alpha_mode"] = "1"
+    return stream
+
+
+def _conversion(picture: Picture, clock: FrameClock) -> FrameConversion:
+    if picture.kind.codec == "gif":
+        return PaletteConversion(picture.kind, (picture.width, picture.height), clock)
+    return FrameConversion(picture.kind, picture.padding, clock)

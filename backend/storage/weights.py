@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from backend.core.errors import BadInputError, DamagedFileError, WeightsMissingError
+from backend.core.network_files import ENHANCERS, SEGMENTATION, first_network
 from backend.storage.atomic import replacing
 
 Kind = Literal["detector", "landmarker", "recogniser"]
@@ -173,6 +174,48 @@ AUTO_ORDER: Mapping[str, tuple[str, ...]] = MappingProxyType(
 def default_folder(workspace_root: Path) -> Path:
     """Where downloaded weights live unless the user names another folder."""
     return workspace_root / "weights"
+
+
+def enhancer_folder(weights_dir: Path) -> Path:
+    """Where the ONNX file of an enhancer belongs; see backend.models.enhance."""
+    return weights_dir / ENHANCERS
+
+
+def segmentation_folders(weights_dir: Path, models_dir: Path) -> tuple[Path, Path]:
+    """Where the ONNX file of a mask network may lie: among the project's models, or for all projects.
+
+    Args:
+        weights_dir: folder of downloaded weights.
+        models_dir: the project's folder of models.
+    """
+    return models_dir, weights_dir / SEGMENTATION
+
+
+def installed_enhancer(weights_dir: Path) -> str:
+    """File name of the enhancer that is used, "" without one. Looks at names only."""
+    file = first_network([enhancer_folder(weights_dir)])
+    return file.name if file else ""
+
+
+def installed_segmentation(weights_dir: Path, models_dir: Path) -> str:
+    """File name of the mask network that is used, "" without one. Looks at names only."""
+    file = first_network(segmentation_folders(weights_dir, models_dir))
+    return file.name if file else ""
+
+
+def how_to_get_enhancer(weights_dir: Path) -> str:
+    """Where an enhancer has to be put, two sentences for the user."""
+    return (
+        f"Put the ONNX file of a face restorer or upscaler (GFPGAN, GPEN, CodeFormer, RestoreFormer, or one that "
+        f"enlarges four times) into the folder {enhancer_folder(weights_dir)}. Of other networks a JSON file of the "
+        f'same name says what they take: {{"order": "rgb", "range": [-1, 1], "inputs": {{}}}}.'
+    )
+
+
+def how_to_get_segmentation(weights_dir: Path, models_dir: Path) -> str:
+    """Where a mask network has to be put, a sentence for the user."""
+    own, shared = segmentation_folders(weights_dir, models_dir)
+    return f"Put XSeg_model.onnx, which DeepFaceLab exports, into the folder {shared}, or into {own} for this project."
 
 
 def catalog(weights_dir: Path) -> tuple[Choice, ...]:

@@ -35,7 +35,7 @@ __all__ = [
     "Workspace",
 ]
 
-_NOT_PROJECTS = frozenset(("weights", "incoming", "data_src", "data_dst", "model", "results", "jobs"))
+_NOT_PROJECTS = frozenset(("weights", "incoming", "data_src", "data_dst", "model", "results", "jobs", "presets"))
 
 
 class Workspace:

@@ -153,13 +153,13 @@ def _iterations(server: Server) -> int:
 def _merge(visitor: Visitor, shots: Path) -> None:
     page = visitor.page
     visitor.tab("merge")
-    page.wait_for_selector("#merge-picture .lk-compare img", timeout=90_000)
+    script = """old => { const text = document.querySelector('#merge-shot div[hidden]')?.textContent;
+                        const shot = text && JSON.parse(text);
+                        return shot?.after && shot.want !== old && shot.want; }"""
+    first = page.wait_for_function(script, arg="", timeout=90_000).json_value()
     visitor.unfold("#tab-merge", "Mask")
-    first = page.get_attribute("#merge-picture .lk-compare img", "src")
     visitor.type_number("merge-blur_mask", 120)
-    page.wait_for_function(
-        "old => document.querySelector('#merge-picture .lk-compare img')?.getAttribute('src') !== old", arg=first
-    )
+    page.wait_for_function(script, arg=first)
     visitor.press("merge-start")
     visitor.wait_job("merge")
     visitor.shot(shots, "merge")

@@ -9,15 +9,13 @@ import pytest
 
 from backend.core.settings import MergeSettings
 from backend.jobs import face_child, warm_child, warm_serve
-from backend.jobs.warm import WarmError, WarmFaceFixer, WarmPreview
-from backend.pipeline import merge
-from backend.storage.model_folder import ModelFolder, ModelInfo
+from backend.jobs.warm import WarmError, WarmFace, WarmFaceFixer, WarmPreview
+from backend.pipeline import model_shelf
+from backend.storage.model_stamp import model_stamp
 from backend.storage.workspace import Project, Workspace
-from tests.pipeline.test_merge import FRAMES, RedModel
-from tests.pipeline.test_merge import project as drawn_project
+from tests.pipeline.merge_project import FlatModel, make_destination
+from tests.pipeline.stored_model import store_model, tiny_amp
 from tests.ui_tabs.fix_project import make_fix_project
-
-drawn = drawn_project
 
 
 @pytest.fixture
@@ -33,6 +31,9 @@ def test_the_child_stays_for_the_next_question(preview: WarmPreview) -> None:
     second = preview.render("film", MergeSettings(), 0)
     assert first.after == second.after
     assert first.seconds == 0.1
+    assert first.faces[0] == WarmFace(
+        "00001_0.jpg", None, "anna", "model", "merged", ((0, 0), (9, 0), (9, 9), (0, 9)), (1, 2, 3, 4)
+    )
 
 
 def test_a_refusal_is_told(preview: WarmPreview) -> None:
@@ -70,41 +71,79 @@ def test_the_real_child_says_what_is_missing(workspace: Workspace) -> None:
     real.close()
 
 
-def ask(server: warm_child.PreviewServer, frame: int, **settings) -> dict:
+def ask(server: warm_child.PreviewServer, frame: int, project: str = "film", **settings) -> dict:
     values = MergeSettings(**settings).model_dump(mode="json")
-    return server.answer(json.dumps({"id": 1, "project": "film", "frame": frame, "settings": values}))
+    return server.answer(json.dumps({"id": 1, "project": project, "frame": frame, "settings": values}))
 
 
-def test_pictures_are_written_with_new_names(drawn: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    models: list[RedModel] = []
+@pytest.fixture
+def drawn(tmp_path: Path) -> Project:
+    return make_destination(tmp_path / "projects")
 
-    def load(project: Project, name: str, device: str) -> RedModel:
-        models.append(RedModel())
-        return models[-1]
 
-    monkeypatch.setattr(merge, "load_model", load)
+@pytest.fixture
+def models(monkeypatch: pytest.MonkeyPatch) -> list[FlatModel]:
+    """Every model that was loaded."""
+    loaded: list[FlatModel] = []
+
+    def load(project: Project, name: str, device: str) -> FlatModel:
+        loaded.append(FlatModel(stamp=model_stamp(project.model_dir(name))))
+        return loaded[-1]
+
+    monkeypatch.setattr(model_shelf, "load_model", load)
+    return loaded
+
+
+def test_pictures_are_written_with_new_names(
+    drawn: Project, models: list[FlatModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(warm_child, "KEPT_RENDERS", 3)
     server = warm_child.PreviewServer(Workspace(drawn.path.parent))
     answers = [ask(server, 0, erode_mask=erode) for erode in range(8)]
     assert all(answer["ok"] for answer in answers)
     assert len({answer["after"] for answer in answers}) == 8
+    assert len({answer["before"] for answer in answers}) == 1
     assert Path(answers[-1]["after"]).parent == drawn.jobs_dir / ".warm"
-    assert all(Path(answers[-1][name]).stat().st_size > 500 for name in ("before", "after", "mask"))
-    assert len(list((drawn.jobs_dir / ".warm").glob("*.jpg"))) == 3 * warm_child.KEPT_RENDERS
+    assert all(Path(answers[-1][name]).stat().st_size > 500 for name in ("before", "after", "mask", "alpha"))
+    assert len(list((drawn.jobs_dir / ".warm").glob("*.jpg"))) == 3 * 3 + 1
+    assert sum(count for model in models for count, _ in model.batches) == 2
+    others = [ask(server, frame) for frame in (1, 3, 4, 5)]
+    assert len({answer["before"] for answer in others}) == 4
+    assert Path(ask(server, 0)["before"]).exists()
     assert len(models) == 1
-    assert models[0].asked == 2
-    ask(server, FRAMES - 1)
-    assert len(models) == 1
-    folder = ModelFolder(drawn.model_dir("model"))
-    folder.path.mkdir(parents=True)
-    info = ModelInfo(model_class="saehd", settings={}, iteration=100)
-    (folder.path / "model.json").write_text(info.model_dump_json())
-    ask(server, 0)
+
+
+def test_what_became_of_each_face_is_told(drawn: Project, models: list[FlatModel]) -> None:
+    server = warm_child.PreviewServer(Workspace(drawn.path.parent))
+    rules = ({"person": "anna", "action": "leave"},)
+    left, swapped = map(WarmFace.from_json, ask(server, 1, faces=rules)["faces"])
+    assert (left.person, left.outcome, left.model, left.corners) == ("anna", "left", "", ())
+    assert (swapped.name, swapped.track, swapped.outcome, len(swapped.corners)) == ("00002_1.jpg", 1, "merged", 4)
+    assert swapped.box_xyxy[0] < swapped.box_xyxy[2]
+
+
+def test_a_model_that_was_trained_on_is_loaded_again(drawn: Project, models: list[FlatModel]) -> None:
+    server = warm_child.PreviewServer(Workspace(drawn.path.parent))
+    rules = ({"track": 0, "model": "other"},)
+    for frame in (0, 1, 0):
+        ask(server, frame, faces=rules)
+    assert len(models) == 2
+    store_model(drawn, tiny_amp(model="other"))
+    ask(server, 0, faces=rules)
+    ask(server, 1, faces=rules)
+    assert len(models) == 3
+
+
+def test_two_projects_keep_their_models(drawn: Project, models: list[FlatModel], tmp_path: Path) -> None:
+    second = make_destination(tmp_path / "elsewhere")
+    second.path.rename(drawn.path.parent / "second")
+    server = warm_child.PreviewServer(Workspace(drawn.path.parent))
+    folders = [Path(ask(server, 0, name)["after"]).parents[2].name for name in ("film", "second", "film", "second")]
+    assert folders == ["film", "second", "film", "second"]
     assert len(models) == 2
 
 
-def test_a_bad_question_gets_an_answer(drawn: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(merge, "load_model", lambda project, name, device: RedModel())
+def test_a_bad_question_gets_an_answer(drawn: Project, models: list[FlatModel]) -> None:
     server = warm_child.PreviewServer(Workspace(drawn.path.parent))
     for line in ("", "{", "[]", "{}", '{"id": 4, "project": "../..", "frame": 0, "settings": {}}'):
         assert server.answer(line)["ok"] is False

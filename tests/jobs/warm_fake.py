@@ -7,6 +7,16 @@ import os
 import sys
 import time
 
+FACE = {
+    "name": "00001_0.jpg",
+    "track": None,
+    "person": "anna",
+    "model": "model",
+    "outcome": "merged",
+    "corners": [[0, 0], [9, 0], [9, 9], [0, 9]],
+    "box": [1, 2, 3, 4],
+}
+
 
 def main() -> None:
     for line in sys.stdin:
@@ -16,7 +26,8 @@ def main() -> None:
             os._exit(9)
         if frame == 2:
             time.sleep(60)
-        answer = {"id": asked["id"], "ok": True, "seconds": 0.1, "before": "b", "after": f"{os.getpid()}", "mask": "m"}
+        pictures = {"before": "b", "after": f"{os.getpid()}", "mask": "m", "alpha": "a"}
+        answer = {"id": asked["id"], "ok": True, "seconds": 0.1, **pictures, "faces": [FACE]}
         if frame == 3:
             answer = {"id": asked["id"], "ok": False, "error": "There is no frame 4."}
         sys.stdout.write(json.dumps({"id": -1}) + "\n" + json.dumps(answer) + "\n")

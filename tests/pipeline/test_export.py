@@ -6,6 +6,7 @@ import shutil
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -107,7 +108,7 @@ def test_mark_off_is_written_down(tmp_path: Path) -> None:
 
 def test_an_existing_result_is_never_overwritten(tmp_path: Path) -> None:
     project, ctx, _ = merged(tmp_path, make_clip(tmp_path / "clip.mp4", Clip(frames=3)))
-    taken = [export.run(ExportSettings(**FAST, include_audio=False), ctx)["video"] for _ in range(3)]
+    taken = [export.run(ExportSettings(**FAST, audio="none"), ctx)["video"] for _ in range(3)]
     assert taken == ["results/result.mp4", "results/result-2.mp4", "results/result-3.mp4"]
     assert all((project.path / name).stat().st_size for name in taken)
 
@@ -121,7 +122,7 @@ def test_part_of_the_clip_with_its_sound(tmp_path: Path) -> None:
     video = project.path / result["video"]
     assert (result["frames"], result["seconds"], result["audio"]) == (20, 0.8, "aac")
     np.testing.assert_allclose(clicks_of(video), [0.7 - 0.48], atol=0.002)
-    assert "frames 13 to 32 of 40" in reports.words()
+    assert "Frames 13 to 32 of 40" in reports.words()
     assert json.loads((project.path / result["sidecar"]).read_text())["first_frame"] == 13
 
 
@@ -151,6 +152,47 @@ def test_missing_merged_frames_are_counted(tmp_path: Path) -> None:
         export.run(ExportSettings(**FAST), ctx)
 
 
+def test_a_range_needs_only_its_own_frames(tmp_path: Path) -> None:
+    project, ctx, reports = merged(tmp_path, make_clip(tmp_path / "clip.mp4", Clip(frames=20, sound=Sound(0.8))))
+    (project.merged_dir / "merge.json").write_text('{"complete": false}')
+    for number in range(12, 21):
+        (project.merged_dir / f"{number:05d}.png").unlink()
+    result = export.run(ExportSettings(**FAST, first_frame=6, last_frame=11), ctx)
+    told = json.loads((project.path / result["sidecar"]).read_text())
+    assert (result["frames"], told["first_frame"], result["seconds"]) == (6, 6, 0.24)
+    assert "Frames 6 to 11 of 20" in reports.words()
+    assert export.run(ExportSettings(**FAST, preview_s=0.2), ctx)["frames"] == 5
+    with pytest.raises(BadInputError, match=r"1 of 20 .* first is 00012\.png"):
+        export.run(ExportSettings(**FAST, first_frame=6, last_frame=12), ctx)
+
+
+def test_masks_and_originals_come_from_the_project(tmp_path: Path) -> None:
+    project, ctx, _ = merged(tmp_path, make_clip(tmp_path / "clip.mp4", Clip(frames=5)))
+    settings = ExportSettings(container="mkv", codec="ffv1", content="alpha", preview_s=0.12)
+    with pytest.raises(BadInputError, match=r"3 of 3 masks are missing, the first is 00001\.png"):
+        export.run(settings, ctx)
+    project.merged_mask_dir.mkdir()
+    for number, frame in enumerate(list_images(project.merged_dir)):
+        write_image(project.merged_mask_dir / frame.name, np.full((48, 64), 40 * number, np.uint8))
+    with av.open(str(project.path / export.run(settings, ctx)["video"])) as file:
+        masks = [int(picture.to_ndarray(format="bgra")[5, 5, 3]) for picture in file.decode(video=0)]
+    assert masks == [0, 40, 80]
+
+    for frame in list_images(project.merged_dir):
+        write_image(frame, np.full((48, 64, 3), 200, np.uint8))
+    both = ExportSettings(container="mkv", codec="ffv1", content="compare")
+    stored = [found.frame_bgr for found in decode(project.path / export.run(both, ctx)["video"])]
+    for frame in list_images(project.side("dst").frames_dir):
+        frame.unlink()
+    from_clip = [found.frame_bgr for found in decode(project.path / export.run(both, ctx)["video"])]
+    clip = project.side("dst").video
+    assert clip is not None
+    for image, other, original in zip(stored, from_clip, decode(clip), strict=True):
+        np.testing.assert_array_equal(image, other)
+        np.testing.assert_array_equal(image[:, :64], original.frame_bgr)
+        assert (image[:, 64:] == 200).all()
+
+
 def test_stop_and_damage_leave_nothing(tmp_path: Path) -> None:
     project, ctx, _ = merged(tmp_path, make_clip(tmp_path / "clip.mp4", Clip(frames=10)))
     _, stopping, _ = bench(tmp_path, stop_after(5))
@@ -172,7 +214,7 @@ def test_a_replaced_clip_is_noticed(tmp_path: Path) -> None:
     project.import_video("dst", make_clip(tmp_path / "other.mp4", Clip(frames=12, sound=Sound(0.48))))
     with pytest.raises(BadInputError, match="not the clip the frames came from"):
         export.run(ExportSettings(**FAST), ctx)
-    assert export.run(ExportSettings(**FAST, include_audio=False), ctx)["audio"] == "none"
+    assert export.run(ExportSettings(**FAST, audio="none"), ctx)["audio"] == "none"
 
 
 def test_frames_of_another_program(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import torch
 from backend.core.faces import FaceType
 from backend.core.settings import Quick96Settings
 from backend.models.registry import build_model
-from backend.pipeline.predictor import load_model
+from backend.pipeline.predictor import choose_precision, load_model
 from backend.storage.workspace import Project, Workspace
 from tests.pipeline.stored_model import store_model, tiny_amp
 from tests.pipeline.training_project import tiny_settings
@@ -67,3 +67,28 @@ def test_the_average_of_the_weights_swaps_where_there_is_one(project: Project) -
         load_model(project, "averaged", "cpu").predict(crop).face,
         load_model(project, "plain", "cpu").predict(crop).face,
     )
+
+
+def test_short_numbers_change_little(project: Project) -> None:
+    store_model(project, tiny_settings(model="plain"))
+    some = crops(2, 64)
+    exact, half = (load_model(project, "plain", "cpu", precision) for precision in ("auto", "fp16"))
+    assert (exact.precision, half.precision) == ("fp32", "fp16")
+    for one, other in zip(exact.predict_batch(some), half.predict_batch(some), strict=True):
+        assert 0 < np.abs(one.face - other.face).max() < 1 / 255
+        assert other.face.dtype == other.mask.dtype == np.float32
+    assert choose_precision("auto", torch.device("cuda")) == "fp16"
+    assert choose_precision("auto", torch.device("mps")) == "fp32"
+    assert choose_precision("bf16", torch.device("cpu")) == "bf16"
+
+
+def test_its_size_and_state_are_known(project: Project) -> None:
+    settings = tiny_settings(model="plain")
+    weights = store_model(project, settings)
+    predictor = load_model(project, "plain", "cpu")
+    assert predictor.weight_bytes == sum(tensor.nbytes for tensor in weights.values())
+    iteration, _, checksum = predictor.stamp.partition("-")
+    assert iteration == "9"
+    assert len(checksum) == 16
+    store_model(project, settings, lambda found: {name: value * 0.5 for name, value in found.items()})
+    assert load_model(project, "plain", "cpu").stamp.partition("-")[2] != checksum

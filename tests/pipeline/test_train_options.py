@@ -21,8 +21,8 @@ from backend.training import compiled
 from backend.training.callbacks.checkpoint import CheckpointCallback
 from backend.training.step import TrainStep
 from tests.drawn_faces import BRUNO, draw_face
+from tests.pipeline.merge_project import add_face
 from tests.pipeline.stored_model import tiny_amp
-from tests.pipeline.test_merge import add_face
 from tests.pipeline.training_project import Watched, briskly, drawn_project, tiny_settings
 
 ADVERSARIES = {"gan_power": 0.1, "gan_dims": 4, "true_face_power": 0.01}
@@ -316,7 +316,7 @@ def merge_a_frame(watched: Watched, model: str) -> None:
     image, landmarks = draw_face(160, np.random.default_rng(3), BRUNO)
     side.frames_dir.mkdir(parents=True, exist_ok=True)
     cv2.imwrite(str(side.frames_dir / "00001.png"), image)
-    add_face(side.aligned_dir, "00001_0.jpg", "00001.png", image, landmarks)
+    add_face(side.aligned_dir, "00001_0.jpg", "00001.png", image, landmarks, None)
     result = merge.run(MergeSettings(model=model, mask_mode="dst", color_transfer="none"), watched.context)
     assert (result["merged"], result["faces"]) == (1, 1)
     merged = cv2.imread(str(watched.project.merged_dir / "00001.png"))

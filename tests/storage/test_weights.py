@@ -182,3 +182,20 @@ def test_the_checksums_are_those_of_the_files(assets: Path) -> None:
 def test_the_catalogue_imports_no_torch() -> None:
     code = "import sys, backend.storage.weights; assert not {'torch', 'cv2', 'face_alignment'} & set(sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_added_networks_are_named_and_the_projects_own_comes_first(tmp_path: Path) -> None:
+    models, folder = tmp_path / "model", tmp_path / "weights"
+    assert (weights.installed_enhancer(folder), weights.installed_segmentation(folder, models)) == ("", "")
+    assert str(folder / "enhancers") in weights.how_to_get_enhancer(folder)
+    ways = weights.how_to_get_segmentation(folder, models)
+    assert str(folder / "xseg") in ways
+    assert str(models) in ways
+    for place in (folder / "enhancers" / "GPEN.onnx", folder / "xseg" / "shared.onnx"):
+        place.parent.mkdir(parents=True)
+        place.touch()
+    assert weights.installed_enhancer(folder) == "GPEN.onnx"
+    assert weights.installed_segmentation(folder, models) == "shared.onnx"
+    models.mkdir()
+    (models / "XSeg_model.onnx").touch()
+    assert weights.installed_segmentation(folder, models) == "XSeg_model.onnx"

@@ -95,6 +95,20 @@ def test_an_exported_model_can_be_downloaded(train):
     assert "2.0 kB" in shown
 
 
+def test_a_dfm_file_is_a_job_and_says_how_well_it_agrees(train):
+    tab, manager, view = train
+    tab.care._export_dfm(view, True)
+    assert asked(manager) == {"action": "dfm", "model": "anna", "fp16": True}
+    [record] = manager.jobs("film")
+    file = manager.workspace.open("film").results_dir / "anna_SAEHD_model.dfm"
+    file.write_bytes(b"x" * 2000)
+    result = {"model": "anna", "path": f"results/{file.name}", "max_difference": 1.6e-4, "fp16": True}
+    manager.store("film").update(record.id, state=JobState.DONE, result=result)
+    shown = tab.care.tick(view)[tab.care.said]
+    assert "2.0 kB, half precision, differs from the model by at most 0.0160 %." in shown
+    assert 'download="anna_SAEHD_model.dfm"' in shown
+
+
 def test_back_up_now_is_the_trainings_while_it_runs(train):
     tab, manager, view = train
     tab.care._backup_now(view)
