@@ -20,20 +20,21 @@
     element.addEventListener("click", (event) => {
       const card = event.target.closest("[data-card]");
       if (card) trigger("select", { card: card.dataset.card });
-      if (event.target.closest("[data-dfm]")) showDfm(20);
+      if (event.target.closest("[data-dfm]")) unfold(["train-care", "train-dfm-fold"], 20);
     });
   };
 
-  // The Train tab is put on the page when it is opened.
-  function showDfm(tries) {
-    const fold = document.getElementById("train-dfm-fold");
-    const label = fold?.querySelector(".label-wrap");
-    if (!label || !fold.offsetParent) {
-      if (tries) window.setTimeout(() => showDfm(tries - 1), 200);
+  // A tab and what is folded are put on the page only when they are opened, one after the other.
+  function unfold(ids, tries) {
+    const fold = document.getElementById(ids[0]);
+    const label = fold?.offsetParent ? fold.querySelector(".label-wrap") : null;
+    if (!label) {
+      if (tries) window.setTimeout(() => unfold(ids, tries - 1), 200);
       return;
     }
     if (!label.classList.contains("open")) label.click();
-    window.setTimeout(() => fold.scrollIntoView({ block: "center" }), 300);
+    if (ids.length > 1) unfold(ids.slice(1), 20);
+    else window.setTimeout(() => fold.scrollIntoView({ block: "center" }), 400);
   }
 
   // The name of a job opens it in the Queue tab.

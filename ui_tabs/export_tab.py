@@ -93,7 +93,6 @@ class ExportTab:
     def tick(self, view: View) -> Updates:
         """What changed: jobs, what can be started, what the form comes to, results, verified marks."""
         project = self.page.project(view)
-        settings = self._settings(view)
         shown = {**self.panel.tick(view), **self.queue.tick(view), **self.verify.tick(view)}
         shown |= self._tick_starts(view, project)
         shown = joined(shown, self._tick_form(view, project))
@@ -128,7 +127,7 @@ class ExportTab:
         return shown
 
     def _tick_form(self, view: View, project: Project | None) -> Updates:
-        """The lines of the form and the estimate, when the clip, the results or the tests have changed."""
+        """Lines of the form, estimate, command lines: as far as clip, plan, results or tests have changed them."""
         raw = view.local.get(RAW) or ExportSettings().model_dump()
         able = self.tests.get(codec_of(raw))
         table = self.tables.get(project) if project else None
@@ -138,10 +137,13 @@ class ExportTab:
             shown |= self.form.able(able, str(raw.get("encoder")))
         if view.changed("export.form", (id(table), said, raw, self._settings(view), view.local.get(FAULTY))):
             shown |= {**self.form.say(raw, said), **self._shape(view)}
+        command = self.runs.commands_html(view, self._settings(view))
+        if view.changed("export.command", command):
+            shown[self.command] = command
         return shown
 
     def _shape(self, view: View) -> Updates:
-        """Cards, estimate and command lines for what the form holds."""
+        """Cards and estimate for what the form holds."""
         project = self.page.project(view)
         table = self.tables.get(project) if project else None
         raw = view.local.get(RAW) or {}
@@ -152,7 +154,6 @@ class ExportTab:
         return {
             self.cards: cards_html(chosen_card(raw, table.video.height if table else 0)),
             self.estimate: words,
-            self.command: self.runs.commands_html(view, self._settings(view)),
         }
 
     def _said(self, view: View) -> Said:

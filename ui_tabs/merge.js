@@ -3,6 +3,7 @@
 (() => {
   const lookalike = (window.lookalike = window.lookalike || {});
   const WAIT_MS = 20000;
+  const SLIDE_MS = 120;
   const KEPT = 12; // decoded pictures: up to four of each render
   const GREEN = "#46e07c", AMBER = "#f1bd5b";
   const MODES = { Backquote: "original", Digit1: "overlay", Digit2: "hist-match", Digit3: "seamless", Digit4: "seamless-hist-match",
@@ -159,17 +160,15 @@
     }
 
     strip() {
-      const { state } = this, text = JSON.stringify([state.strip, state.frame]);
+      const { state } = this, text = JSON.stringify(state.strip);
       if (this.striped !== text) {
         this.striped = text;
-        const before = state.strip.filter((item) => item.frame <= state.frame).pop();
         this.part("strip").replaceChildren(...state.strip.map((item) => {
           const tile = document.createElement("button");
           tile.type = "button";
           tile.className = "lk-tile";
           tile.dataset.frame = item.frame;
           tile.title = `Frame ${item.frame.toLocaleString("en")}${item.key ? "; a look begins here or before the next picture" : ""}`;
-          if (item === before) tile.setAttribute("aria-current", "true");
           const image = document.createElement(item.url ? "img" : "span");
           if (item.url) { image.src = item.url; image.alt = ""; }
           const caption = document.createElement("span");
@@ -179,6 +178,8 @@
           return tile;
         }));
       }
+      const before = state.strip.findLast((item) => item.frame <= state.frame);
+      for (const tile of this.part("strip").children) tile.toggleAttribute("aria-current", Number(tile.dataset.frame) === before?.frame);
       this.bar();
     }
 
@@ -403,6 +404,14 @@
       this.ask({ do: "go", frame: wanted });
     }
 
+    // While the slider is dragged only a few frames are asked for, the last one in any case.
+    slide(frame, last) {
+      this.part("number").value = frame;
+      clearTimeout(this.sliding);
+      this.sliding = last ? 0 : setTimeout(() => this.go(frame), SLIDE_MS);
+      if (last) this.go(frame);
+    }
+
     // Where the next step begins: the frame that was asked for last, else the shown one.
     get heading() { return this.waiting.findLast((asked) => asked.do === "go")?.frame ?? this.going ?? this.state.frame; }
 
@@ -474,8 +483,8 @@
       canvas.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
       canvas.addEventListener("dblclick", () => (this.zoom ? this.fit() : this.act("full")));
       root.addEventListener("click", (event) => this.click(event));
-      this.part("slider").addEventListener("input", (event) => { this.sliding = true; this.go(Number(event.target.value)); });
-      this.part("slider").addEventListener("change", () => { this.sliding = false; });
+      this.part("slider").addEventListener("input", (event) => this.slide(Number(event.target.value), false));
+      this.part("slider").addEventListener("change", (event) => this.slide(Number(event.target.value), true));
       this.part("number").addEventListener("change", (event) => this.go(Number(event.target.value)));
       this.part("cut-at").addEventListener("input", (event) => this.cutAt(Number(event.target.value) / 1000));
       new ResizeObserver(() => this.draw()).observe(canvas);

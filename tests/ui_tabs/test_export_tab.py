@@ -243,7 +243,8 @@ def test_tells_that_a_name_is_taken_and_how_to_repeat_the_run(tab: ExportTab, vi
     assert shown[tab.form.notes["name"]] == "" and "export --project film" in shown[tab.command]
     make_result(project, "result")
     assert "result.mp4 already" in tab.tick(view)[tab.form.notes["name"]]
-    assert "--crf 30" in tab._noted(view, ExportSettings(name="web", crf=30))
+    shown = tab._follow(values(tab, view, name="web", crf=30))
+    assert "--crf 30" in shown[tab.command] and shown[tab.form.notes["name"]] == ""
     assert tab.command not in tab.tick(view)
     assert name_note(project, ExportSettings(container="png")) == "" == name_note(None, ExportSettings())
 
