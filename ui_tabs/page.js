@@ -29,12 +29,6 @@
     dialog.showModal();
   }
 
-  // The line between before and after stays where it was when a new picture comes.
-  const root = document.documentElement;
-  document.addEventListener("input", (event) => {
-    if (event.target.matches?.("[data-cut]")) root.style.setProperty("--lk-cut", `${event.target.value}%`);
-  });
-
   function keepProject() {
     const name = document.querySelector("#header-project input")?.value;
     const url = new URL(window.location.href);

@@ -71,8 +71,8 @@ class _Dispatcher:
 
     def look(self, view: View) -> Any:
         """Beat the pulse of the visible tab when something is new since the last look."""
-        name = view.tab
-        shown = self._changes(view)
+        name = view.tab  # read once: another event may change it meanwhile
+        shown = self._changes(view, name)
         with self._lock:
             view.waiting[name] = _all_of(view.waiting.get(name, {}), shown)
             if not view.waiting[name]:
@@ -90,7 +90,7 @@ class _Dispatcher:
         shown: Updates = {}
         for name, tab in self.tabs.items():
             shown.update(self._told(view, (name, "fill"), tab.fill))
-        shown = {**shown, **self._changes(view)}
+        shown = {**shown, **self._changes(view, view.tab)}
         with self._lock:
             for part in view.waiting.values():
                 shown = _all_of(part, shown)
@@ -112,8 +112,8 @@ class _Dispatcher:
             view.open(name)
         return self.fill(view)
 
-    def _changes(self, view: View) -> Updates:
-        return {**self.header.tick(view), **self._told(view, (view.tab, "tick"), self.tabs[view.tab].tick)}
+    def _changes(self, view: View, name: str) -> Updates:
+        return {**self.header.tick(view), **self._told(view, (name, "tick"), self.tabs[name].tick)}
 
     def _told(self, view: View, where: tuple[str, str], part: Callable[[View], Updates]) -> Updates:
         """What a part of a tab shows; when it fails, the reason as the tab's notice until it works again."""

@@ -113,7 +113,7 @@ def test_what_was_not_sent_yet_is_sent_with_the_next(built, monkeypatch):
     one, two = ask.tabs["queue"].outputs[:2]
     first = {one: "a", two: gr.update(visible=False)}
     news = iter([first, {two: gr.update(value="b")}, {one: gr.update(value="c")}, {}])
-    monkeypatch.setattr(ask, "_changes", lambda view: next(news))
+    monkeypatch.setattr(ask, "_changes", lambda view, name: next(news))
     assert [told(look(view)) for _ in range(4)] == [True] * 4
     shown = ask.deliver("queue", view)
     assert shown[one]["value"] == "c"
