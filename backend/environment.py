@@ -8,6 +8,9 @@ from pathlib import Path
 
 WEIGHTS_VARIABLE = "LOOKALIKE_WEIGHTS"
 
+_SVT_ERRORS = "1"
+"""SVT-AV1 writes to the error stream, past every logger; this leaves its errors and drops its greetings."""
+
 
 def weights_folder() -> Path | None:
     """Folder named for downloaded weights, None when nobody named one."""
@@ -34,6 +37,7 @@ def worker_environment(weights_dir: Path) -> dict[str, str]:
     environment["PYTHONUNBUFFERED"] = "1"
     environment["PYTHONUTF8"] = "1"
     environment.setdefault(WEIGHTS_VARIABLE, str(weights_dir))
+    environment.setdefault("SVT_LOG", _SVT_ERRORS)
     if sys.platform.startswith("linux"):
         environment.setdefault("MALLOC_MMAP_MAX_", "0")
         environment.setdefault("MALLOC_TRIM_THRESHOLD_", str(1 << 40))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -14,7 +15,7 @@ import pytest
 from backend import cli
 from backend.core.errors import BadInputError
 from backend.core.jobs import JobState, JobStatus
-from backend.core.settings import STAGE_SETTINGS, SaehdSettings
+from backend.core.settings import STAGE_SETTINGS, ExportSettings, ModelFileSettings, SaehdSettings
 from backend.jobs import foreground
 from backend.jobs.arguments import parse_arguments, read_config
 from backend.jobs.demo import closing_lines, demo_steps
@@ -119,6 +120,24 @@ def test_flags_override_the_file_and_the_file_the_preset(tmp_path: Path) -> None
     assert (settings.learning_rate, settings.batch_size, settings.random_warp) == (0.001, 3, False)
 
 
+def test_flags_put_right_what_the_defaults_lack(tmp_path: Path) -> None:
+    ended = backend("model", "--help")
+    assert "--fp16" in ended.stdout
+    settings = parsed("model", "--action", "dfm", "--model", "anna").settings
+    assert isinstance(settings, ModelFileSettings)
+    assert (settings.action, settings.model) == ("dfm", "anna")
+    with pytest.raises(BadInputError, match="choose a model"):
+        parsed("model")
+    file = tmp_path / "saved.json"
+    file.write_text('{"content": "alpha", "certificate": "chain.pem"}')
+    settings = parsed("export", "--config", str(file), "--container", "mov").settings
+    assert isinstance(settings, ExportSettings)
+    assert (settings.chosen_codec, settings.certificate) == ("prores4444", Path("chain.pem").absolute())
+    file.write_text('{"crf": 99}')
+    with pytest.raises(BadInputError, match="crf"):
+        parsed("export", "--config", str(file))
+
+
 def test_files_of_several_shapes(tmp_path: Path) -> None:
     for content in ({"by": "yaw"}, {"sort": {"by": "yaw"}}, {"stage": "sort", "settings": {"by": "yaw"}}):
         file = tmp_path / "saved.json"
@@ -206,6 +225,14 @@ def test_a_killed_worker_is_one_line(
     assert cli.main(["sort", "--project", "film", "--workspace", str(workspace.root)]) == 1
     assert killed
     assert "ended without finishing" in capsys.readouterr().err
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(foreground, "update_status", refuse)
+    assert cli.main(["sort", "--project", "film", "--workspace", str(workspace.root)]) == 1
+    said = capsys.readouterr().err
+    assert "could not be written: No space left on device. The worker ended without finishing" in said
 
 
 def test_devices_are_json() -> None:

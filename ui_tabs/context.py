@@ -308,6 +308,15 @@ class PageContext:
         return event
 
 
+def joined(shown: Updates, more: Updates) -> Updates:
+    """Both; what two updates of one component say counts together."""
+    together = {
+        part: {**shown[part], **new} if isinstance(shown.get(part), dict) and isinstance(new, dict) else new
+        for part, new in more.items()
+    }
+    return {**shown, **together}
+
+
 def has_images(folder: Path) -> bool:
     """Whether there is a picture in a folder; looks no further than the first one."""
     try:

@@ -13,7 +13,7 @@ import gradio as gr
 
 from backend.core.settings import ExportSettings, Settings
 from backend.storage.video_formats import HARDWARE
-from ui_tabs.context import Updates
+from ui_tabs.context import Updates, joined
 from ui_tabs.export_formats import acting, codec_choices, codec_of, put_right
 from ui_tabs.form import Choices, SettingsForm, full_label, help_sentence
 from ui_tabs.labels import choice_label
@@ -189,12 +189,3 @@ def paths(values: Mapping[str, Any]) -> dict[str, Path | None]:
 
 def _note(text: str) -> str:
     return f'<p class="lk-note">{html.escape(text)}</p>' if text else ""
-
-
-def joined(shown: Updates, more: Updates) -> Updates:
-    """Both; what two updates of one component say counts together."""
-    together = {
-        part: {**shown[part], **new} if isinstance(shown.get(part), dict) and isinstance(new, dict) else new
-        for part, new in more.items()
-    }
-    return {**shown, **together}

@@ -12,10 +12,10 @@ from backend.core.errors import BadInputError
 from backend.core.settings import ExportSettings, RenderSettings, Settings
 from backend.storage.project import Project
 from backend.storage.results import delete_result
-from ui_tabs.context import OPEN_STATES, PageContext, TabHandles, Updates, View
+from ui_tabs.context import OPEN_STATES, PageContext, TabHandles, Updates, View, joined
 from ui_tabs.export_abilities import AbilityTests, Signers
 from ui_tabs.export_estimate import ClipTables, estimate, estimate_html, range_fault
-from ui_tabs.export_form import ExportForm, Said, joined, paths
+from ui_tabs.export_form import ExportForm, Said, paths
 from ui_tabs.export_formats import CARDS_SCRIPT, card_of, card_values, cards_html, chosen_card, codec_of, put_right
 from ui_tabs.export_queue import ExportQueue, target_name
 from ui_tabs.export_runs import ExportRuns, name_note

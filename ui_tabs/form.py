@@ -195,6 +195,10 @@ class SettingsForm:
         page.on(self.reset.click, restore, page.view, self.outputs)
         page.on(self.save.click, save, {*self.inputs, page.view}, [self.error, self.said])
         page.on(self.load.upload, take, {*self.inputs, page.view, self.load}, self.outputs)
+        self._watch(page, check)
+
+    def _watch(self, page: PageContext, check: Callable[[Mapping[Any, Any]], Updates]) -> None:
+        """Check the values while they change."""
         outputs = [self.error, *(component for components, _ in self._also for component in components)]
         changes = [widget.change for widget in self.widgets.values()]
         page.on(changes, check, {*self.inputs, page.view}, outputs, trigger_mode="always_last")

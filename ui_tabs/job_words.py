@@ -25,7 +25,7 @@ def job_title(record: JobRecord) -> str:
         return f"{title}, {SIDES[settings['side']].lower()}"
     train = settings.get("train")
     described = train.get("model") if isinstance(train, dict) else ""
-    named = "" if settings.get("action") == "import" else settings.get("model")
+    named = "" if settings.get("action") == "import" or stage == "render" else settings.get("model")
     name = str(named or described or settings.get("name") or "")
     return f"{title} {name}".strip()
 
@@ -137,9 +137,9 @@ def settings_rows(stage: str, settings: Settings) -> list[tuple[str, str, bool]]
         default = value == facts.get_default(call_default_factory=True)
         if isinstance(value, bool):
             text = "on" if value else "off"
-        elif value is None or value in ("", ()):
+        elif value is None or value in ("", (), {}):
             text = "none"
-        elif isinstance(value, tuple):
+        elif isinstance(value, tuple | dict):
             text = f"{len(value):,}"
         else:
             text = _plain(value) if isinstance(value, float) else choice_label(name, value)

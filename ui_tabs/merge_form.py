@@ -102,8 +102,14 @@ class MergeForm(SettingsForm):
         before = next(reversed(fillings.values())) if fillings else None
         return before is None or (before.since, before.settings) != (held_since(plan, frame), _shown_of(plan, frame))
 
+    def _watch(self, page: PageContext, check: Callable[[Mapping[Any, Any]], Updates]) -> None:
+        """Whoever takes what the user changed says what is wrong with it; what the plan filled in is right."""
+
     def changes(self, values: Mapping[Any, Any]) -> tuple[int, dict[str, Any]]:
         """(frame, setting -> value) of what the user changed since the form was filled.
+
+        Args:
+            values: of all widgets, or of some.
 
         Raises:
             BadInputError: the values contradict each other.
@@ -115,7 +121,8 @@ class MergeForm(SettingsForm):
             raise BadInputError("This form is older than the page.", "Load the page again.")
         now = self.read(values)
         assert isinstance(now, MergeSettings)
-        found = {n: getattr(now, n) for n in self.widgets if getattr(now, n) != getattr(shown.settings, n)}
+        given = [name for name, widget in self.widgets.items() if widget in values]
+        found = {n: getattr(now, n) for n in given if getattr(now, n) != getattr(shown.settings, n)}
         fillings[number] = replace(shown, settings=shown.settings.model_copy(update=found))
         return shown.frame, found
 

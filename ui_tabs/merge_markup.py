@@ -100,7 +100,7 @@ def _looks() -> str:
         f"{_button('unkey', 'Remove this key frame', 'The look before holds on')}"
         f"{_button('before', 'Copy to all before', 'This look from the first frame on (Shift+M)')}"
         f"{_button('after', 'Copy to all after', 'This look up to the last frame (Shift+/)')}"
-        f"{_button('change-prev', 'Previous change', 'Where the look before begins ([)')}"
+        f"{_button('change-prev', 'Previous change', 'Where this look begins, or the one before ([)')}"
         f"{_button('change-next', 'Next change', 'Where the next look begins (])')}</div>"
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import threading
 import time
 from collections.abc import Collection, Sequence
@@ -14,7 +13,6 @@ from typing import Any
 from backend.core.settings import MergeSettings
 from backend.storage.image import list_images
 from backend.storage.merge_ledger import StaleFrames, stale_frames
-from backend.storage.merge_plan import load_plan
 from backend.storage.project import Project
 from ui_tabs.fix_data import FramePictures
 from ui_tabs.gallery import modified
@@ -134,14 +132,6 @@ def runs(stems: Sequence[str], merged: Collection[str], stale: Collection[str]) 
         else:
             found.append((number, number, state))
     return found
-
-
-def merged_note(project: Project) -> str:
-    """How the merged frames stand against the stored plan, as a line of the page; "" before the first one."""
-    if not modified(project.merged_dir):
-        return ""
-    words = standing_words(stale_frames(project, load_plan(project)))
-    return f'<p class="lk-note">{html.escape(words)}</p>' if words else ""
 
 
 def standing_words(facts: StaleFrames) -> str:

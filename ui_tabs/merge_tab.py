@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from backend.jobs.command import command_line
 from backend.storage.merge_plan import plan_path
 from backend.storage.model_folder import ModelFolder
 from backend.storage.project import Project
-from ui_tabs.context import PageContext, TabHandles, Updates, View
+from ui_tabs.context import PageContext, TabHandles, Updates, View, joined
 from ui_tabs.form import error_html
 from ui_tabs.job_panel import JobPanel, command_html
 from ui_tabs.merge_acts import changed, look_words
@@ -98,13 +98,13 @@ class MergeTab:
             self.presets.tick(view),
         )
         for part in parts:
-            shown = _both(shown, part)
+            shown = joined(shown, part)
         return shown
 
     def fill(self, view: View) -> Updates:
         """The plan as it is on the disk."""
         project = self.page.project(view)
-        for key in ("merge.data", "merge.want", "merge.words"):
+        for key in ("merge.data", "merge.want", "merge.words", "merge.acting"):
             view.seen.pop(key, None)
         if project is None:
             return {**self.form.updates(MergeSettings()), self.look: "", self.command: ""}
@@ -112,24 +112,31 @@ class MergeTab:
         shown = self.form.fill(view, plan, frame)
         model = self.form.widgets["model"]
         shown[model] = {**shown[model], "choices": project.models()}
-        return _both(shown, self._acting(view, plan))
+        return joined(shown, self._tick_acting(view))
 
     def _wire(self) -> None:
         page, told = self.page, self._told_parts
         self.panel.attach_start(self.start, self._missing)
-        depend = [self.form.widgets[name] for name in acting(MergeLook(), "", 3)]
-        self.form.show_also(depend, self._acting)
         self.form.wire(page, baseline=self._baseline)
         seen = {*self.form.inputs, self.form.token, page.view}
-        looks = [widget.input for widget in self.form.widgets.values()]
-        last_wins = {"trigger_mode": "always_last", "concurrency_limit": None, **page.quiet}
-        gr.on(looks, self._edited, seen, [self.form.error, *self.viewer.picture_parts], **last_wins)
+        self._wire_fields(seen)
         page.on(self.follow.change, self._follow, page.view, self._follow_parts, concurrency_limit=None)
         page.on(self.form.reset.click, self._reset, page.view, told)
         self.viewer.wire(self._to_follow, [self.follow])
         self.presets.wire(told)
         self.faces.wire(told)
         page.act([self.start.click, self.again.click], self._begin, seen, [self.form.error])
+
+    def _wire_fields(self, seen: set[Any]) -> None:
+        """Take what the user changes. A value of a look comes alone: the browser takes long to gather all of them."""
+        form = self.form
+        depend = [form.widgets[name] for name in acting(MergeLook(), "", 3)]
+        shown = [form.error, *self.viewer.picture_parts, *depend]
+        for name, widget in form.widgets.items():
+            alone = {widget, form.token, self.page.view}
+            given = alone if name in MergeLook.model_fields else seen
+            last_wins = {"trigger_mode": "always_last", "concurrency_limit": None, **self.page.quiet}
+            widget.input(self._edited, given, shown, **last_wins)
 
     # -- the plan
 
@@ -147,16 +154,14 @@ class MergeTab:
         view.local.update({"merge.said": "", "merge.failed": False})
         return self._told(view)
 
-    def _edited(self, values: Mapping[Any, Any]) -> Iterator[Updates]:
+    def _edited(self, values: Mapping[Any, Any]) -> Updates:
         """The user changed values of the form: the plan takes them, then comes the picture."""
         view: View = values[self.page.view]
         try:
             self._apply(values)
         except (LookalikeError, OSError) as error:
-            yield {self.form.error: error_html(str(error))}
-            return
-        yield {self.form.error: "", **self.viewer.stand(view)}
-        yield self.viewer.render(view) or gr.skip()
+            return {self.form.error: error_html(str(error))}
+        return self.viewer.answer(view, lambda: {self.form.error: "", **self._tick_acting(view)})
 
     def _apply(self, values: Mapping[Any, Any]) -> None:
         view: View = values[self.page.view]
@@ -215,7 +220,7 @@ class MergeTab:
             shown[self.form.notes["mask_mode"]] = mask_note(found)
             shown[self.form.widgets["super_resolution"]] = gr.update(interactive=bool(found.enhancer))
             shown[self.form.widgets["mask_mode"]] = gr.update(choices=mask_choices(found.segmentation, held.mask_mode))
-        return _both(shown, self.form.show(view, plan, frame))
+        return joined(joined(shown, self.form.show(view, plan, frame)), self._tick_acting(view))
 
     def _tick_merged(self, view: View, project: Project) -> Updates:
         clip = self.viewer.clips.get(project, busy=True)
@@ -230,15 +235,16 @@ class MergeTab:
         note = "".join(f'<p class="lk-note">{html.escape(line)}</p>' for line in words if line)
         return {self.note: note, self.again: gr.update(visible=bool(facts.merged and facts.stale))}
 
-    def _acting(self, view: View, settings: Settings) -> Updates:
-        """Settings that do something only with some models or modes."""
-        assert isinstance(settings, MergeSettings)
+    def _tick_acting(self, view: View) -> Updates:
+        """Settings that do something only with some models or modes, when they come or go."""
+        plan, frame = self._plan(view)
         project = self.page.project(view)
-        info = ModelFolder(project.model_dir(settings.model)).info() if project and settings.model else None
+        info = ModelFolder(project.model_dir(plan.model)).info() if project and plan.model else None
         family = info.model_class if info else ""
         channels = int(info.settings.get("channels", 3)) if info else 3
-        frame = self._plan(view)[1]
-        found = acting(settings.look_at(frame), family, channels)
+        found = acting(plan.look_at(frame), family, channels)
+        if not view.changed("merge.acting", found):
+            return {}
         return {self.form.widgets[name]: gr.update(visible=acts) for name, acts in found.items()}
 
     def _command_html(self, view: View, plan: MergeSettings, project: Project) -> str:
@@ -265,15 +271,6 @@ class MergeTab:
         self._apply(values)
         self.page.submit(view, "merge", self._plan(view)[0])
         return {self.form.error: ""}
-
-
-def _both(shown: Updates, more: Updates) -> Updates:
-    """Both; what two updates of one component say counts together."""
-    together = {
-        part: {**shown[part], **new} if isinstance(shown.get(part), dict) and isinstance(new, dict) else new
-        for part, new in more.items()
-    }
-    return {**shown, **together}
 
 
 def _look_html(words: str, problem: str) -> str:

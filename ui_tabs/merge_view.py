@@ -7,7 +7,8 @@ import html
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -32,16 +33,17 @@ from ui_tabs.merge_form import mask_choices
 from ui_tabs.merge_markup import viewer_html
 from ui_tabs.merge_networks import networks
 from ui_tabs.merge_plans import PlanBook
-from ui_tabs.merge_strip import MergedFrames, merged_note, strip
-
-__all__ = ["MergeViewer", "merged_note", "shown_frame"]
+from ui_tabs.merge_strip import MergedFrames, strip
 
 VIEW_SCRIPT = "window.lookalike.merge(element, trigger, 'merge-data', 'merge-shot');"
 FRAME = "merge.frame"
+COMING = "merge.coming"
 RUN_FIELDS = frozenset({"first_frame", "last_frame", "redo", "alpha_png", "batch_size", "workers"})
 """Settings that do not change how one frame looks by itself."""
 OUTLINE = (*range(17), *range(26, 16, -1))
 """Landmarks around a face: along the jaw and back over the brows."""
+PATIENCE_S = 0.1
+"""So long an answer waits for its picture, seconds."""
 
 
 class MergeViewer:
@@ -71,6 +73,7 @@ class MergeViewer:
         self.shot = gr.HTML("", elem_id="merge-shot", elem_classes="lk-fix-data")
         self.want = gr.State("")
         self._turn = threading.Lock()
+        self._pool = ThreadPoolExecutor(4, thread_name_prefix="merge-picture")
 
     @property
     def outputs(self) -> list[Any]:
@@ -85,13 +88,13 @@ class MergeViewer:
             outputs: what that may update.
         """
 
-        def asked(view: View, event: gr.EventData) -> Iterator[Updates]:
+        def asked(view: View, event: gr.EventData) -> Updates:
             self.ask(view, dict(getattr(event, "_data", None) or {}))
-            yield {**self.stand(view), **then(view)}
-            yield self.render(view) or gr.skip()
+            return self.answer(view, lambda: then(view))
 
         def wanted(view: View) -> Any:
-            return self.render(view) or gr.skip()
+            coming = view.local.pop(COMING, None)
+            return (coming.result() if coming else self.render(view)) or gr.skip()
 
         page = self.page
         at_once = {"trigger_mode": "multiple", "concurrency_limit": None, **page.quiet}
@@ -100,8 +103,8 @@ class MergeViewer:
 
     @property
     def picture_parts(self) -> list[Any]:
-        """What stand() and render() update."""
-        return [self.data, self.shot]
+        """What answer() and render() update."""
+        return [self.data, self.shot, self.want]
 
     # -- what the browser asks for
 
@@ -148,10 +151,26 @@ class MergeViewer:
         return {self.data: _hidden(stands), self.want: _once(view, want)}
 
     def stand(self, view: View) -> Updates:
-        """Where it stands; for an event that calls render() next, in one go with its answer."""
+        """Where it stands; for an event that renders the picture itself."""
         stands, want = self._stands(view)
         view.seen.update({"merge.data": stands, "merge.want": want})
         return {self.data: _hidden(stands)}
+
+    def answer(self, view: View, then: Callable[[], Updates]) -> Updates:
+        """Where it stands and the picture, for an event; when the child takes long, the picture follows by ``want``.
+
+        One answer and no generator: every step of one costs the browser as much time as a whole event.
+
+        Args:
+            then: what else is to be shown.
+        """
+        coming = self._pool.submit(self.render, view)
+        shown = {**self.stand(view), **then()}
+        try:
+            return {**shown, **coming.result(PATIENCE_S)}
+        except TimeoutError:
+            view.local[COMING] = coming
+            return {**shown, self.want: _once(view, view.seen["merge.want"])}
 
     def tick(self, view: View) -> Updates:
         """The same, as far as it changed."""

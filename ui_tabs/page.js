@@ -1,6 +1,14 @@
 // Links between tabs, pictures opened large, and a reload that comes back to the same project and tab.
 // Works for markup that is replaced at any time.
 (() => {
+  // Gradio keeps a loading status for every input of every event that ever ended, and at every step of every event it
+  // looks up each of them in the tree of components: after a form with sixty fields was read once, a key press of the
+  // viewers took 300 ms longer. No field of this page shows such a status, so an event has no inputs when it asks
+  // whether a component is one. Where Gradio works otherwise this does nothing.
+  for (const event of window.gradio_config?.dependencies || []) {
+    Object.defineProperty(event.inputs, "includes", { value: () => false, configurable: true });
+  }
+
   function openTab(name) {
     const button = document.getElementById(`tab-${name}-button`);
     if (button) button.click();

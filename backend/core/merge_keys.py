@@ -91,11 +91,6 @@ def copy_to_previous(settings: MergeSettings, frame: int) -> MergeSettings:
     return _with(settings, looks)
 
 
-def copy_from_previous(settings: MergeSettings, frame: int) -> MergeSettings:
-    """Give a frame, and all that share its look from there on, the look of the frame before."""
-    return _with(settings, _without(_looks(settings), [frame] if frame > 1 else []))
-
-
 def next_change(settings: MergeSettings, frame: int) -> int | None:
     """First frame behind a frame at which another look begins; None when there is none."""
     return min((key.frame for key in settings.keys if key.frame > frame), default=None)

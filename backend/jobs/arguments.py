@@ -14,7 +14,7 @@ from typing import Annotated, Any, get_type_hints
 
 import tyro
 import yaml
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from backend.core.errors import BadInputError, LookalikeError
 from backend.core.settings import STAGE_SETTINGS, TRAIN_SETTINGS, Settings, is_hidden, settings_class
@@ -65,7 +65,7 @@ def parse_arguments(stage: str, argv: Sequence[str]) -> Arguments:
     if model_class not in TRAIN_SETTINGS:
         raise BadInputError(f"There is no model class '{model_class}'.", f"There are: {', '.join(TRAIN_SETTINGS)}.")
     kind = settings_class(stage, model_class)
-    base = _checked(kind, _base_values(stage, kind, words))
+    base = _base(kind, _base_values(stage, kind, words))
     common = _TrainCommon if stage == "train" else _Common
     parsed = parse_flags(
         dataclasses.make_dataclass("Flags", [*_common_fields(common), *_setting_fields(kind, base)], kw_only=True),
@@ -73,8 +73,9 @@ def parse_arguments(stage: str, argv: Sequence[str]) -> Arguments:
         f"{PROGRAM} {stage}",
         kind.__doc__ or "",
     )
-    values = {name: _absolute(getattr(parsed, name, getattr(base, name))) for name in kind.model_fields}
-    return Arguments(stage, parsed.project, parsed.workspace, _checked(kind, values))
+    settings = _checked(kind, {name: getattr(parsed, name, getattr(base, name)) for name in kind.model_fields})
+    paths = {name: value.absolute() for name, value in settings if isinstance(value, Path)}
+    return Arguments(stage, parsed.project, parsed.workspace, settings.model_copy(update=paths))
 
 
 def parse_flags(kind: type[Any], argv: Sequence[str], program: str, description: str) -> Any:
@@ -153,6 +154,17 @@ def _preset(kind: type[Settings], name: str) -> Mapping[str, Any]:
     return presets[name] if name else {}
 
 
+def _base(kind: type[Settings], values: Mapping[str, Any]) -> Settings:
+    """What the flags change. Settings that only do not fit each other are let through: the flags may put that right."""
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        if any(fault["loc"] for fault in error.errors()):
+            raise BadInputError(f"{one_line(error)}.") from error
+        hints = get_type_hints(kind)
+        return kind.model_construct(**{name: TypeAdapter(hints[name]).validate_python(values[name]) for name in values})
+
+
 def _checked(kind: type[Settings], values: Mapping[str, Any]) -> Settings:
     try:
         return kind.model_validate(values)
@@ -175,10 +187,6 @@ def _setting_fields(kind: type[Settings], base: Settings) -> list[tuple[str, Any
         shown = Annotated[info.annotation, tyro.conf.arg(help=info.description)]
         fields.append((name, shown, dataclasses.field(default_factory=partial(getattr, base, name))))
     return fields
-
-
-def _absolute(value: Any) -> Any:
-    return value.absolute() if isinstance(value, Path) else value
 
 
 def _sentence(box: str) -> str:

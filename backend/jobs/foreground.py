@@ -66,13 +66,13 @@ class ForegroundJob:
             time.sleep(POLL_S)
 
     def _mark_interrupted(self) -> JobStatus:
-        return update_status(
-            self.path,
-            expect={JobState.QUEUED, JobState.RUNNING, JobState.STOPPING},
-            state=JobState.INTERRUPTED,
-            finished=time.time(),
-            error=last_words(self.path),
-        )
+        """How the job ended, its worker being gone without a word. It is told here even if no disk takes it."""
+        changes = {"state": JobState.INTERRUPTED, "finished": time.time(), "error": last_words(self.path)}
+        try:
+            return update_status(self.path, expect={JobState.QUEUED, JobState.RUNNING, JobState.STOPPING}, **changes)
+        except OSError as error:
+            changes["error"] = f"How it ended could not be written: {error.strerror}. {changes['error']}"
+            return read_status(self.path).model_copy(update=changes)
 
 
 class ProgressLine:

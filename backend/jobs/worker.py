@@ -33,6 +33,10 @@ from backend.storage.workspace import Project
 
 HEARTBEAT_S = 2.0
 STATUS_INTERVAL_S = 0.25
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+ROOM_ATTEMPTS, ROOM_PAUSE_S = 60, 0.5
+"""How long a job waits for the few bytes that tell how it ended: another program may just be filling the disk."""
+
 NICENESS = 5
 """Jobs leave the processor to the page and to its previews first (Unix)."""
 
@@ -75,18 +79,20 @@ class Reporter:
         """Write the last event and the final state."""
         self._quit.set()
         self._thread.join()
-        facts = {"state": outcome.state, "error": outcome.error, "result": outcome.result}
-        finished = self._events("finished", facts)
+        facts = {"state": outcome.state, "error": outcome.error, "result": json_safe(outcome.result)}
+        with contextlib.suppress(OSError):  # the disk is full: the state says the same, and that can wait for room
+            self._events("finished", facts)
         self._events.close()
-        update_status(
-            self._job_dir,
-            **self._progress,
-            state=outcome.state,
-            error=outcome.error,
-            result=finished.data["result"],
-            finished=finished.time,
-            heartbeat=finished.time,
-        )
+        now = time.time()
+        for _ in range(ROOM_ATTEMPTS):
+            try:
+                update_status(self._job_dir, **self._progress, **facts, finished=now, heartbeat=now)
+                return
+            except OSError as error:
+                if error.errno not in FULL_DISK:
+                    raise
+                time.sleep(ROOM_PAUSE_S)
+        update_status(self._job_dir, **self._progress, **facts, finished=now, heartbeat=now)
 
     def _pulse(self) -> None:
         written = 0.0
@@ -226,7 +232,7 @@ def _settings(request: JobRequest) -> Settings:
 
 def _sentence(error: Exception, settings: Settings | None) -> str:
     text = " ".join(str(error).split())
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, OSError) and error.errno in FULL_DISK:
         return "The disk is full. Free some space and start the job again."
     if _is_out_of_memory(error, text):
         batch = getattr(settings, "batch_size", 0)
@@ -242,8 +248,10 @@ def _is_out_of_memory(error: Exception, text: str) -> bool:
 
 
 def _say(line: str) -> None:
-    sys.stdout.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
-    sys.stdout.flush()
+    """One line for log.txt; lost when the disk is full, which must not keep the job from telling how it ended."""
+    with contextlib.suppress(OSError):
+        sys.stdout.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

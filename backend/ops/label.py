@@ -27,7 +27,7 @@ PLATE_OPACITY = 0.9
 """Opacity of the plate where the label itself is fully opaque."""
 
 FALLBACK = "AI-manipulated"
-"""Written where a text has nothing that can be seen."""
+"""Written where a text has nothing that can be seen, or no letter that a font here can draw."""
 
 _PLATE_GRAY = 14.0
 _SHRUNK = 0.6
@@ -49,6 +49,7 @@ class LabelStamp:
 
     Attributes:
         missing: letters of the text no font here has; a box stands in their place.
+        text: what is drawn; FALLBACK where no letter of the wanted one can be.
         size_wh: columns and rows of the patch.
 
     Args:
@@ -62,7 +63,9 @@ class LabelStamp:
         width, height = frame_size_wh
         text = _visible(text)
         name, self.missing = _best_font(text)
-        letters, plate = _patch(*_fitted(text, name, width, height))
+        unreadable = bool(self.missing) and all(letter in self.missing for letter in text if letter.isalnum())
+        self.text = FALLBACK if unreadable else text
+        letters, plate = _patch(*_fitted(self.text, name, width, height))
         rows, columns = min(letters.shape[0], height), min(letters.shape[1], width)
         self.size_wh = (columns, rows)
         left = 0 if corner.endswith("left") else width - columns

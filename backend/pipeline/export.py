@@ -16,7 +16,7 @@ from backend.core.errors import BadInputError, DamagedFileError
 from backend.core.frames import FrameTable
 from backend.core.settings import ExportSettings
 from backend.pipeline.context import StageContext
-from backend.pipeline.export_job import ExportJob, export_range, preview_range
+from backend.pipeline.export_job import ExportJob, export_range, preview_range, require_same_clip
 from backend.storage.atomic import read_json
 from backend.storage.frame_table import frame_table_for
 from backend.storage.image import list_images, read_image
@@ -125,6 +125,7 @@ def _originals(project: Project, table: FrameTable, chosen: range) -> Generator[
         return _images_ahead(files)
     if side.video is None:
         raise BadInputError("The original frames are gone, and so is the clip.", "Extract the frames again.")
+    require_same_clip(side.video, table)
     return _from_clip(side.video, [ref.index for ref in refs], refs[0].time_s)
 
 

@@ -12,7 +12,7 @@ from backend.core.settings import ExportSettings
 from backend.pipeline.export_picture import ExportPicture
 from backend.storage.atomic import write_json
 from backend.storage.frame_clock import FrameClock
-from backend.storage.results import file_facts, sidecar_path, told_settings
+from backend.storage.results import file_facts, told_settings
 from backend.storage.video_formats import VideoFormat
 from backend.storage.workspace import Project
 
@@ -25,7 +25,7 @@ class ExportFacts:
         path: where it lies.
         size: width and height of its pictures, padding included.
         kind: None for pictures in a folder.
-        clock: of the frames given.
+        clock: of the frames in it; gif and avi may have left some out or shown some again.
         look: what was made of them.
         first_index: place in the table of the first frame.
         tracks: what became of each sound track.
@@ -60,15 +60,15 @@ class ExportFacts:
             "tracks": list(self.tracks),
             "bytes": self.bytes,
             "mark": settings.mark,
-            "label": settings.label_text if self.look.is_labelled else "",
+            "label": self.look.label,
             "signed": bool(self.signer),
         }
 
 
-def written_sidecar(
-    facts: ExportFacts, settings: ExportSettings, project: Project, merge_facts: dict[str, Any]
-) -> Path:
-    """Write <name>.json beside a finished file and say where. Whose certificate signed is told, its path is not."""
+def write_sidecar(
+    path: Path, facts: ExportFacts, settings: ExportSettings, project: Project, merge_facts: dict[str, Any]
+) -> None:
+    """Write the sidecar of a finished file. Whose certificate signed is told, its path is not."""
     provenance = Provenance(
         project=project.name,
         consent=project.consent,
@@ -97,9 +97,7 @@ def written_sidecar(
         **({"models": merge_facts["models"]} if "models" in merge_facts else {}),
         **_times(facts),
     }
-    sidecar = sidecar_path(facts.path)
-    write_json(sidecar, told)
-    return sidecar
+    write_json(path, told)
 
 
 def _times(facts: ExportFacts) -> dict[str, Any]:

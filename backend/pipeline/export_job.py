@@ -20,15 +20,16 @@ from backend.core.frames import FrameTable, VideoInfo
 from backend.core.settings import ExportSettings
 from backend.core.settings.export import WITHOUT_SOUND
 from backend.pipeline.context import StageContext
-from backend.pipeline.export_facts import ExportFacts, written_sidecar
+from backend.pipeline.export_facts import ExportFacts, write_sidecar
 from backend.pipeline.export_picture import ExportPicture
 from backend.storage.atomic import MIN_FREE_BYTES, free_bytes
 from backend.storage.audio import AudioRange, require_copyable, track_count
-from backend.storage.content_credentials import check_certificate, sign
+from backend.storage.content_credentials import MOST_AVI_BYTES, check_certificate, several_parts, sign
 from backend.storage.frame_clock import FrameClock, frame_clock
 from backend.storage.hardware_encoders import first_working, working
-from backend.storage.image_sequence import BYTES_PER_PIXEL, SequenceWriter, take_folder_name
+from backend.storage.image_sequence import BYTES_PER_PIXEL, SequenceWriter
 from backend.storage.png_mark import marked_png
+from backend.storage.results import sidecar_path
 from backend.storage.sound_formats import NAMES, encoded_as
 from backend.storage.taken_names import take_name
 from backend.storage.video import probe
@@ -40,6 +41,9 @@ UInt8 = npt.NDArray[np.uint8]
 
 SOUND_BYTES_PER_S = 200_000
 """Upper estimate of one sound track, for the disk check."""
+
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+"""No space left, for everybody or for this user."""
 
 RATE_MARGIN = 1.1
 """An encoder steered by bit rate may overshoot by this much."""
@@ -67,6 +71,15 @@ def preview_range(settings: ExportSettings, table: FrameTable, chosen: range) ->
     end_s = table.frames[chosen.start].time_s + settings.preview_s
     inside = sum(table.frames[index].time_s < end_s - 1e-6 for index in chosen)
     return range(chosen.start, chosen.start + max(1, inside))
+
+
+def require_same_clip(clip: Path, table: FrameTable) -> None:
+    """BadInputError when a clip is not the one that the frames of a table came from."""
+    if _looks(probe(clip)) != _looks(table.video):
+        raise BadInputError(
+            f"{clip.name} is not the clip the frames came from.",
+            "Extract and merge again, or bring the earlier clip back, or export without its sound and pictures.",
+        )
 
 
 class ExportJob:
@@ -160,12 +173,14 @@ class ExportJob:
         picture = self._look.make(merged_bgr, mask, original_bgr)
         with self._full_disk_named():
             self._writer.write(picture)
-        self._done += 1
-        rate = self._done / max(1e-6, time.monotonic() - self._began)
-        self._ctx.progress(self._done, len(self._indices), "frames", rate, f"{_written(self._writer)} written")
+            self._done += 1
+            if self._settings.sign and self._settings.container == "avi" and _bytes(self._partial) > MOST_AVI_BYTES:
+                raise several_parts(f"{self._settings.name}.avi")
+            rate = self._done / max(1e-6, time.monotonic() - self._began)
+            self._ctx.progress(self._done, len(self._indices), "frames", rate, f"{_written(self._writer)} written")
 
     def finish(self, merge_facts: dict[str, Any]) -> dict[str, Any]:
-        """Close, check, mark, sign and name the file and write its sidecar.
+        """Close, mark, sign, check and name the file and write its sidecar.
 
         Args:
             merge_facts: what is known of the merge: "model", "model_class", "iteration", "settings".
@@ -178,26 +193,29 @@ class ExportJob:
         assert writer is not None
         with self._full_disk_named():
             writer.finish()
-            size = self._checked(writer)
             if settings.mark:
                 mark_file(self._partial, settings.container)
             signer = self._signed(merge_facts)
-            target = self._named()
+            size = self._checked(writer)
+            suffix = "" if self._kind is None else f".{settings.container}"
+            target = take_name(self._folder, settings.name, suffix, self._partial, sidecar=True)
+            sidecar = sidecar_path(target)
             try:
+                clock = writer.clock if isinstance(writer, VideoWriter) else self._clock
                 modes, first = _modes(writer), self._indices.start
-                facts = ExportFacts(
-                    target, size, self._kind, self._clock, self._look, first, modes, signer, _bytes(target)
-                )
-                sidecar = written_sidecar(facts, settings, self._ctx.project, merge_facts)
+                facts = ExportFacts(target, size, self._kind, clock, self._look, first, modes, signer, _bytes(target))
+                write_sidecar(sidecar, facts, settings, self._ctx.project, merge_facts)
             except BaseException:
                 _remove(target)
+                _remove(sidecar)
                 raise
         self._writer = None
         project = self._ctx.project
-        self._ctx.emit("artifact", {"what": "video", "path": str(target.relative_to(project.path))})
+        place = target.relative_to(project.path).as_posix()
+        self._ctx.emit("artifact", {"what": "video", "path": place})
         return {
-            "video": str(target.relative_to(project.path)),
-            "sidecar": str(sidecar.relative_to(project.path)),
+            "video": place,
+            "sidecar": sidecar.relative_to(project.path).as_posix(),
             **facts.result(settings),
             "took_s": round(time.monotonic() - self._began, 2),
         }
@@ -237,7 +255,7 @@ class ExportJob:
             "model_class": str(merge_facts.get("model_class", "")),
             "iteration": int(merge_facts.get("iteration") or 0),
             "frames": len(self._indices),
-            "label_text": settings.label_text if self._look.is_labelled else "",
+            "label_text": self._look.label,
         }
         files = sorted(self._partial.iterdir()) if self._partial.is_dir() else [self._partial]
         signer: dict[str, Any] = {}
@@ -247,26 +265,16 @@ class ExportJob:
             self._ctx.progress(number, len(files), "files", message="signing")
         return signer
 
-    def _named(self) -> Path:
-        if self._kind is None:
-            return take_folder_name(self._folder, self._settings.name, self._partial)
-        return take_name(self._folder, self._settings.name, f".{self._settings.container}", self._partial)
-
     def _sound_wanted(self) -> tuple[AudioRange, ...]:
         """The parts of the clip's sound tracks that belong to the frames; empty without a clip or sound."""
         settings, clip = self._settings, self._ctx.project.side("dst").video
         if settings.audio == "none" or clip is None:
             return ()
-        now = probe(clip)
         if settings.container in WITHOUT_SOUND:
-            if now.has_audio:
+            if probe(clip).has_audio:
                 self._ctx.log(f"{settings.container} holds no sound; it is left out.")
             return ()
-        if _looks(now) != _looks(self._table.video):
-            raise BadInputError(
-                f"{clip.name} is not the clip the frames came from.",
-                "Extract and merge again, or bring the earlier clip back, or export without sound.",
-            )
+        require_same_clip(clip, self._table)
         tracks = tuple(range(track_count(clip)))[: 1 if settings.audio_tracks == "first" else None]
         if settings.audio == "copy":
             require_copyable(clip, tracks, settings.container)
@@ -305,7 +313,7 @@ class ExportJob:
         try:
             yield
         except OSError as error:
-            if error.errno != errno.ENOSPC:
+            if error.errno not in FULL_DISK:
                 raise
             size = _written(self._writer) if self._writer else _size(0)
             raise DiskFullError(

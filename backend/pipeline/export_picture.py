@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from backend.core.errors import BadInputError
 from backend.core.settings import ExportSettings
-from backend.ops.label import LabelStamp
+from backend.ops.label import FALLBACK, LabelStamp
 
 UInt8 = npt.NDArray[np.uint8]
 
@@ -43,16 +43,17 @@ class ExportPicture:
         if settings.label and settings.content == "mask":
             self.note = "The mask video gets no label: it shows no face."
         elif settings.label:
-            self._stamp = LabelStamp(
-                settings.label_text, settings.label_corner, settings.label_opacity / 100, self.size
-            )
+            opacity = settings.label_opacity / 100
+            self._stamp = LabelStamp(settings.label_text, settings.label_corner, opacity, self._merged_size)
             if self._stamp.missing:
                 self.note = f"No font here has these letters of the label: {self._stamp.missing}."
+            if self._stamp.missing and self._stamp.text == FALLBACK:
+                self.note += f" It says {FALLBACK} instead."
 
     @property
-    def is_labelled(self) -> bool:
-        """Whether a label is drawn."""
-        return self._stamp is not None
+    def label(self) -> str:
+        """Text of the label that is drawn; "" without one."""
+        return self._stamp.text if self._stamp else ""
 
     def make(self, merged: UInt8, mask: UInt8 | None, original: UInt8 | None) -> UInt8:
         """The picture of one frame; the arguments stay as they are.
@@ -82,7 +83,8 @@ class ExportPicture:
             picture = np.hstack([_resized(original, self._original_size), picture])
         if self._stamp is not None:
             picture = picture.copy() if picture is merged else picture
-            self._stamp.draw(picture)
+            # beside an original only the merged half is called manipulated
+            self._stamp.draw(picture[:, -self._merged_size[0] :])
         return picture
 
     def _require(self, merged: UInt8, mask: UInt8 | None, original: UInt8 | None) -> None:

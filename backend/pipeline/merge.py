@@ -22,7 +22,7 @@ def run(settings: MergeSettings, ctx: StageContext) -> dict[str, Any]:
 
     Raises:
         BadInputError: no model, no frames, no face to swap, or a range outside of the clip.
-        DiskFullError: the disk became full.
+        DiskFullError: the disk became full, or would become it.
     """
     sink = Sink(ctx.project.merged_dir, ctx.project.merged_mask_dir)
     with MergeRun(settings, ctx) as merge:

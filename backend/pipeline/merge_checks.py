@@ -12,6 +12,7 @@ from backend.pipeline.frame_source import require_same_clip
 from backend.pipeline.merge_cut import XSEG_FRAME, XSEG_PREDICTED
 from backend.pipeline.merge_scene import MergeScene
 from backend.pipeline.merge_workers import Shapes
+from backend.storage.frame_estimate import BYTES_PER_PIXEL, frame_bytes
 from backend.storage.weights import (
     default_folder,
     how_to_get_segmentation,
@@ -23,6 +24,9 @@ from backend.storage.workspace import Project
 ENHANCED = 4
 """An enhancer makes faces so many times larger."""
 
+MASK_BYTES = 0.1
+"""Upper estimate of a mask's size per pixel, for the disk check."""
+
 
 def chosen_range(scene: MergeScene, settings: MergeSettings) -> range:
     """Places in the table of the frames to merge. BadInputError when there are none."""
@@ -31,7 +35,7 @@ def chosen_range(scene: MergeScene, settings: MergeSettings) -> range:
     chosen = range(settings.first_frame - 1, min(last, count))
     if not chosen:
         raise BadInputError(
-            f"There are no frames from {settings.first_frame} to {last}; the clip has {count}.",
+            f"There are no frames from {settings.first_frame} on; the clip has {count}.",
             "Choose a range inside the clip.",
         )
     return chosen
@@ -76,6 +80,21 @@ def square_side(project: Project, settings: MergeSettings, look: MergeLook, shap
     weights_dir = weights_folder() or default_folder(project.path.parent)
     enhanced = look.super_resolution and installed_enhancer(weights_dir)
     return shapes[settings.model][1] * (ENHANCED if enhanced else 1)
+
+
+def bytes_of_frame(project: Project, scene: MergeScene, settings: MergeSettings, side: int) -> float:
+    """Upper estimate of what a merged frame takes on the disk with its mask.
+
+    Args:
+        project: whose frames tell how large one is.
+        scene: those frames.
+        settings: whether the mask is in the merged frame too.
+        side: of the largest square that is given in place of the frame, 0 when none is.
+    """
+    video = scene.table.video
+    size, _ = frame_bytes(video, "png", project.side("dst").frames_dir)
+    masks = MASK_BYTES * (2 if settings.alpha_png else 1)
+    return max(size + masks * video.width * video.height, (BYTES_PER_PIXEL["png"] + masks) * side * side)
 
 
 def _require_faces(scene: MergeScene, settings: MergeSettings, chosen: range) -> None:

@@ -46,19 +46,23 @@ class FrameKeys:
     def record(self, index: int) -> MergedRecord:
         """What a frame will be made of. ``outcomes`` are still to come."""
         plan = self._plan(index)
-        with_faces = bool(plan.faces)
+        with_faces, blank = bool(plan.faces), _is_blank(plan)
+        models = [self._settings.model] if blank else [face.model for face in plan.faces]
         return MergedRecord(
             stem=plan.stem,
             key=self._key(plan),
             look=look_digest(plan.look) if with_faces else "",
-            rules=self._rules if with_faces or plan.left else "",
-            run=run_words(self._settings, with_faces),
-            models={face.model: self._stamps[face.model] for face in plan.faces},
+            rules=self._rules if with_faces or plan.left or blank else "",
+            run=run_words(self._settings, with_faces, blank),
+            models={name: self._stamps[name] for name in models},
         )
 
     def _key(self, plan: FramePlan) -> str:
-        parts = [VERSION, self._source(self._scene.frames[plan.index]), run_words(self._settings, bool(plan.faces))]
-        if plan.faces or plan.look.mode == "raw-predict":
+        run = run_words(self._settings, bool(plan.faces), _is_blank(plan))
+        parts = [VERSION, self._source(self._scene.frames[plan.index]), run]
+        if _is_blank(plan):  # the square's side is the main model's
+            parts += [self._settings.model, self._stamps[self._settings.model]]
+        if plan.faces or _is_blank(plan):
             parts += [look_digest(plan.look), self._faces(plan.index), self._motion(plan), self._network(plan.look)]
         if plan.faces and self.steady:
             near = range(max(0, plan.index - RADIUS), min(len(self._scene.frames), plan.index + RADIUS + 1))
@@ -98,6 +102,11 @@ class FrameKeys:
             file = first_network(folders)
             self._networks[name] = _identity(file) if file is not None else ""
         return self._networks[name]
+
+
+def _is_blank(plan: FramePlan) -> bool:
+    """Whether a black square stands in the frame's place: there is no face whose square could be given."""
+    return plan.look.mode == "raw-predict" and not plan.faces
 
 
 def _identity(file: Path) -> str:

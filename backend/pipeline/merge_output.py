@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from backend.core.errors import BadInputError
-from backend.storage.atomic import write_json
+from backend.storage.atomic import MIN_FREE_BYTES, require_free_disk, write_json
 from backend.storage.folder_lock import LockOwner, locked, read_owner
 from backend.storage.image import list_images
 from backend.storage.merge_ledger import MergedRecord, MergeLedger
@@ -63,6 +63,18 @@ class MergedFolders:
             and old.key == record.key
             and all(f"{record.stem}.png" in names for names in there)
         }
+
+    def require_room(self, stems: Collection[str], frame_bytes: float) -> None:
+        """DiskFullError when the disk does not hold the frames that come new; others take the place of what is there.
+
+        Args:
+            stems: of the frames that will be made.
+            frame_bytes: size of one with its mask.
+        """
+        there = _not_empty(self._folders[0])
+        new = sum(f"{stem}.png" not in there for stem in stems)
+        if new:
+            require_free_disk(self._folders[0], MIN_FREE_BYTES + int(new * frame_bytes))
 
     def begin(self, stems: Collection[str], again: Collection[str], facts: dict[str, Any]) -> None:
         """Make the folders, and forget what will be made anew. Frames can be noted then.

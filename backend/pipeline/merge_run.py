@@ -5,17 +5,18 @@ from __future__ import annotations
 import errno
 import time
 from collections import Counter
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any, Self
 
 from backend.core.errors import BadInputError, DiskFullError
 from backend.core.settings import MergeLook, MergeSettings
 from backend.devices import torch_device
 from backend.pipeline.context import StageContext
-from backend.pipeline.merge_checks import check_merge, chosen_range, looks_in, square_side
+from backend.pipeline.merge_checks import bytes_of_frame, check_merge, chosen_range, looks_in, square_side
 from backend.pipeline.merge_crew import choose_crew, choose_depths, computing_threads, with_room
 from backend.pipeline.merge_keys import FrameKeys
 from backend.pipeline.merge_models import MergeModels
@@ -33,6 +34,17 @@ from backend.pipeline.merge_stream import (
     whole_batches,
 )
 from backend.storage.merge_ledger import MergedRecord
+
+_WARNINGS: Mapping[str, str] = MappingProxyType(
+    {
+        "seamless_failed": "could not be merged seamless and were laid over.",
+        "empty_mask": "stay as they are: their mask covers nothing, or the square of another face is given.",
+    }
+)
+"""What a run says of outcomes that were not asked for."""
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 
 
 class MergeRun:
@@ -91,18 +103,24 @@ class MergeRun:
             each frame that is done; close it when it is given up.
 
         Raises:
-            StopRequested: the user asked to stop. DiskFullError: the disk is full. Others: see merge_stream().
+            StopRequested: the user asked to stop. DiskFullError: the disk is full, or would be. BadInputError: a file
+                cannot be written. Others: see merge_stream().
         """
         self._sink = sink
         try:
             yield from self._counted(self._stream(set())) if sink.merged_dir is None else self._written()
         except OSError as error:
-            if error.errno != errno.ENOSPC:
-                raise
-            raise DiskFullError(
-                f"The disk became full after {self.done} of {len(self.indices)} frames.",
-                "Free some space and merge again: finished frames stay.",
-            ) from error
+            if error.errno in _FULL:
+                raise DiskFullError(
+                    f"The disk became full after {self.done} of {len(self.indices)} frames.",
+                    "Free some space and merge again: finished frames stay.",
+                ) from error
+            if error.errno in _CLOSED:
+                raise BadInputError(
+                    f"{error.filename} cannot be read or written ({error.strerror}).",
+                    "Make sure that its folder can be written, and that nothing else is in its place.",
+                ) from error
+            raise
 
     def picture_size(self) -> tuple[int, int]:
         """(height, width) of the merged pictures. BadInputError when they would not all have one size."""
@@ -135,10 +153,9 @@ class MergeRun:
     def result(self) -> dict[str, Any]:
         """What a job says about the run."""
         counts, seconds = self._counts, time.monotonic() - self._began
-        if counts["seamless_failed"]:
-            self._ctx.log(
-                f"{counts['seamless_failed']} faces could not be merged seamless and were laid over.", "warning"
-            )
+        for outcome, words in _WARNINGS.items():
+            if counts[outcome]:
+                self._ctx.log(f"{counts[outcome]} faces {words}", "warning")
         return {
             "frames": self.done,
             "merged": counts["merged_frames"],
@@ -181,6 +198,9 @@ class MergeRun:
             again = {record.stem for index, record in records.items() if index not in fresh}
             if fresh:
                 self._ctx.log(f"{len(fresh)} of {len(records)} frames are up to date and stay as they are.")
+            folders.require_room(
+                again, bytes_of_frame(self._ctx.project, self.scene, self._settings, max(self._squares()))
+            )
             folders.begin({frame.stem for frame in self.scene.frames}, again, self.facts())
             if not self._sink.pixels:
                 self._counts["reused"] = len(fresh)
@@ -222,7 +242,9 @@ class MergeRun:
         return merge_stream(plan, self.models, self._workers, self._ctx.check_stop)
 
     def _counted(self, frames: Iterator[FinishedFrame]) -> Iterator[FinishedFrame]:
-        began, counts = time.monotonic(), self._counts
+        began, counts, told = time.monotonic(), self._counts, not self._sink.pixels
+        if told:  # whoever takes the pixels says how far it is
+            self._ctx.progress(self.done, len(self.indices), "frames")
         for frame in frames:
             yield frame
             counts["reused"] += frame.reused
@@ -231,6 +253,6 @@ class MergeRun:
                 counts["left"] += frame.left
                 changed = any(outcome != "empty_mask" for outcome in frame.outcomes)
                 counts["merged_frames" if changed else "passed_through"] += 1
-            if not self._sink.pixels:  # whoever takes the pixels says how far it is
+            if told:
                 rate = self._merged_now / max(time.monotonic() - began, 1e-6)
                 self._ctx.progress(self.done, len(self.indices), "frames", rate)

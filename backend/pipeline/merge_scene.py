@@ -129,10 +129,16 @@ class MergeScene:
             self._read_frames()
             self.faces = FaceTracksIndex(self._side)
             if not self.faces.by_stem:
-                raise BadInputError("There are no destination faces to merge.", "Extract the faces of dst first.")
+                raise self._no_faces()
             if stamp == self._stamp_now():
                 break
         self._stamp = stamp
+
+    def _no_faces(self) -> BadInputError:
+        pack = self._side.faceset().pack_file
+        if pack is not None:
+            return BadInputError(f"All destination faces are in {pack.name}.", "Unpack it in the Sort tab first.")
+        return BadInputError("There are no destination faces to merge.", "Extract the faces of dst first.")
 
     def _read_frames(self) -> None:
         self.clip = self._side.video
@@ -147,9 +153,10 @@ class MergeScene:
         )
 
     def _stamp_now(self) -> tuple[object, ...]:
-        """Changes when files came to or went from the frames or faces."""
-        folders = (self._side.frames_dir, self._side.aligned_dir, self._side.frame_table_path)
-        return (self._side.video, *(path.stat().st_mtime_ns if path.exists() else 0 for path in folders))
+        """Changes when files came to or went from the frames or faces, or the clip became another one."""
+        side, clip = self._side, self._side.video
+        paths = (side.frames_dir, side.aligned_dir, side.frame_table_path, *([clip] if clip else []))
+        return (clip, *(path.stat().st_mtime_ns if path.exists() else 0 for path in paths))
 
     def _motion(self, index: int, face: FrameFace, look: MergeLook) -> Motion:
         """Between the same face in the frames before and after, where the look blurs along it."""

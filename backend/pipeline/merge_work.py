@@ -172,7 +172,10 @@ class LoadTask:
 
 
 class Finished(NamedTuple):
-    """Size of the picture in the slot, and what became of each face; see backend.ops.face_swap.MergedFrame."""
+    """Size of the picture in the slot, and what became of each face; see backend.ops.face_swap.MergedFrame.
+
+    Nothing becomes of faces in mode "original", which only gives their mask.
+    """
 
     size: Size
     outcomes: tuple[str, ...]
@@ -230,7 +233,7 @@ class FrameDesk:
         _write(merged.frame_bgr, mask, task.output, changed)
         size = self.slots.put(task.slot, merged.frame_bgr, task.output.merged.name if task.output.merged else "A frame")
         self.slots.mask(task.slot, size)[:] = mask
-        return Finished(size, merged.outcomes if changed else ("empty_mask",) * len(merged.outcomes))
+        return Finished(size, () if task.options.mode == "original" else merged.outcomes)
 
     def _keep_original(self, slot: int, size: Size) -> None:
         if self.slots.layout.original:

@@ -207,5 +207,5 @@ def _died(code: int | None) -> LookalikeError:
     how = f"by signal {-code}" if code is not None and code < 0 else f"with code {code}"
     return LookalikeError(
         f"A process that puts faces into frames was ended from outside ({how}).",
-        "When memory was short, merge again with fewer workers; the frames that are finished stay.",
+        "When memory was short, start again with fewer workers; frames that lie in the folder merged stay.",
     )

@@ -118,10 +118,7 @@ def load_model(project: Project, name: str, device: str = "best", precision: str
     folder = ModelFolder(project.model_dir(name))
     generation = load_latest(folder.generations_dir, names=(_AVERAGE,))
     if generation is None:
-        known = ", ".join(project.models()) or "none yet"
-        raise BadInputError(
-            f"There is no trained model '{name}' (models: {known}).", "Train it in the Train tab first."
-        )
+        raise _untrained(project, name)
     place: Any = torch_device(device)
     model = build_model(generation.state.info.train_settings())
     model.load_state_dict(_weights(generation))
@@ -130,6 +127,16 @@ def load_model(project: Project, name: str, device: str = "best", precision: str
     stamp = stamp_of(state.iteration, state.checksums)
     precision = choose_precision(precision, place)
     return Predictor(model, place, state.iteration, state.provenance, generation.skipped, stamp, precision)
+
+
+def _untrained(project: Project, name: str) -> BadInputError:
+    known = project.models()
+    if name in known:
+        return BadInputError(f"The model '{name}' has no checkpoint yet.", "Train it in the Train tab first.")
+    return BadInputError(
+        f"There is no trained model '{name}' (models: {', '.join(known) or 'none yet'}).",
+        "Train it in the Train tab first.",
+    )
 
 
 def choose_precision(wanted: str, device: torch.device) -> str:

@@ -28,8 +28,9 @@ def run(settings: RenderSettings, ctx: StageContext) -> dict[str, Any]:
         height, width = merge.picture_size()
         table, indices = merge.scene.table, merge.indices
         encode = settings.export_settings()
+        job = ExportJob(encode, ctx, (width, height), indices.start, table, len(indices))
         try:
-            with ExportJob(encode, ctx, (width, height), indices.start, table, len(indices)) as job:
+            with job:
                 with closing(merge.frames(_sink(settings, ctx, job.needs_original))) as frames:
                     for frame in frames:
                         assert frame.merged_bgr is not None, "the sink asked for pixels"

@@ -75,7 +75,7 @@ def run(settings: TimelapseSettings, ctx: StageContext) -> dict[str, Any]:
                 ctx.progress(number, len(previews), "frames", number / max(1e-6, time.monotonic() - began))
         check(partial, writer.expectation())
         append_xmp(partial)
-        video = take_name(project.results_dir, f"{folder.name}-{settings.page}-timelapse", ".mp4", partial)
+        video = take_name(project.results_dir, f"{folder.name}-{settings.page}-timelapse", ".mp4", partial, True)
     finally:
         partial.unlink(missing_ok=True)
     sidecar = video.with_suffix(".json")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,5 +41,8 @@ def run(settings: VerifySettings, ctx: StageContext) -> dict[str, Any]:
 
 def _found(file: Path, project: Project) -> Path:
     """The file itself, else the one of that name in the project or among its results."""
-    places = (file, project.path / file, project.results_dir / file)
-    return next((place for place in places if place.exists()), file)
+    for place in (file, project.path / file, project.results_dir / file):
+        with suppress(OSError):  # a name no disk takes
+            if place.exists():
+                return place
+    return file

@@ -18,7 +18,7 @@ from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 
 from backend.core.errors import BadInputError
-from backend.storage.sound_formats import AAC, COPIED, COPYABLE, NAMES, SoundCodec, encoded_as
+from backend.storage.sound_formats import AAC, COPIED, COPYABLE, NAMES, SoundCodec, encoded_as, language_in
 from backend.storage.video import first_time_s, open_clip
 
 LAYOUTS = ("mono", "stereo", "5.1")
@@ -129,6 +129,8 @@ class AudioFeed:
             self._output = _encoder_stream(output, codec, self.rate, self._layout)
         said = self._input.metadata
         self._output.metadata.update({name: said[name] for name in KEPT_TAGS if name in said})
+        if "language" in said:
+            self._output.metadata["language"] = language_in(container, said["language"])
 
     def packets(self) -> Iterator[tuple[float, Packet]]:
         """(time in seconds of the new file, packet) in order; the source is closed at the end."""

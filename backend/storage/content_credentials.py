@@ -44,6 +44,9 @@ _SETTINGS: Mapping[str, Any] = MappingProxyType(
 _TOLD = ("model_class", "iteration", "frames", "label_text")
 """Facts that go into the signed statement. Names of projects, models and people stay out: the file gets published."""
 
+MOST_AVI_BYTES = 1 << 30
+"""An AVI file larger than this has more than one part."""
+
 _MOST = 50
 _UNTRUSTED = "signingCredential.untrusted"
 _PIXEL = bytes.fromhex(
@@ -210,10 +213,15 @@ def _refuse_parts(path: Path) -> None:
     with path.open("rb") as file:
         head = file.read(8)
     if head[:4] == b"RIFF" and int.from_bytes(head[4:], "little") + 9 < path.stat().st_size:
-        raise BadInputError(
-            f"{path.name} is an AVI file of more than one part, which cannot carry content credentials.",
-            "Export as mp4 or mov, or make it shorter.",
-        )
+        raise several_parts(path.name)
+
+
+def several_parts(name: str) -> BadInputError:
+    """What is said of an AVI file that cannot be signed."""
+    return BadInputError(
+        f"{name} is an AVI file of more than one part, which cannot carry content credentials.",
+        "Export as mp4 or mov, or make it shorter.",
+    )
 
 
 def _manifest(title: str, facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -197,7 +197,6 @@ def _sidecar(path: Path, kind: str, digest: str, notes: list[str]) -> SidecarRep
     if "digital_source_type" not in told:
         notes.append(f"The file {place.name} beside it is no sidecar, or it is damaged.")
         return SidecarReport()
-    export = _dict(_dict(told.get("settings")).get("export"))
     iteration = told.get("iteration")
     return SidecarReport(
         name=place.name,
@@ -207,7 +206,7 @@ def _sidecar(path: Path, kind: str, digest: str, notes: list[str]) -> SidecarRep
         **{name: _text(told, name) for name in ("project", "model", "model_class", "software", "created")},
         iteration=iteration if isinstance(iteration, int) else 0,
         consent=bool(_text(told, "consent").strip()),
-        label=_text(export, "label_text") if export.get("label") is True else "",
+        label=_text(told, "label"),
     )
 
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from av.filter import Graph
 from av.video.format import VideoFormat as PixelFormat
 from av.video.frame import VideoFrame
-from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, VideoReformatter
 
 from backend.storage.frame_clock import FrameClock
 from backend.storage.frame_colour import SCALING
@@ -60,6 +60,8 @@ class FrameConversion:
             format=self._kind.pixel_format,
             dst_colorspace=Colorspace.ITU709,
             dst_color_range=ColorRange.MPEG,
+            dst_color_trc=ColorTrc.BT709,
+            dst_color_primaries=ColorPrimaries.BT709,
             interpolation=SCALING,
         )
 

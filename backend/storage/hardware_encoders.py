@@ -69,7 +69,7 @@ def trial(hardware: str, codec: str, timeout_s: float = TIMEOUT_S, command: Sequ
         return f"The trial of {name} could not be started: {error}."
     if done.returncode == 0:
         return ""
-    return f"{name} does not work here: {_reason(done.stderr, name)}"
+    return f"{name} does not work here: {_reason(done.stderr, name).rstrip('.')}."
 
 
 @lru_cache(maxsize=len(HARDWARE) * len(CODECS))

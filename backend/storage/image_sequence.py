@@ -21,6 +21,8 @@ WAITING = 4
 """Pictures that are being encoded at once; more would only fill memory."""
 
 DIGITS = 5
+"""Of a picture's number at least; a longer sequence gets as many as its last number has, so that names sort."""
+
 BYTES_PER_PIXEL = 2.0
 """Upper estimate of a picture's size, for the disk check."""
 
@@ -47,6 +49,7 @@ class SequenceWriter:
         self.frames = frames
         self.bytes_written = 0
         self._finished = finished
+        self._digits = max(DIGITS, len(str(frames)))
         self._given = 0
         folder.mkdir(parents=True)
         self._pool = ThreadPoolExecutor(ENCODERS, thread_name_prefix="pictures")
@@ -76,7 +79,7 @@ class SequenceWriter:
                 "All frames of a result must have one size.",
             )
         self._given += 1
-        path = self.path / f"{self._given:0{DIGITS}d}.png"
+        path = self.path / f"{self._given:0{self._digits}d}.png"
         self._waiting.append(self._pool.submit(self._store, path, frame.copy()))
         while len(self._waiting) > WAITING:
             self.bytes_written += self._waiting.popleft().result()
@@ -109,28 +112,3 @@ class SequenceWriter:
         data = self._finished(encode_image(frame, ".png"))
         path.write_bytes(data)
         return len(data)
-
-
-def take_folder_name(parent: Path, name: str, finished: Path) -> Path:
-    """Give a finished folder the name, with -2, -3, ... behind it while that or its sidecar <name>.json is taken.
-
-    Args:
-        parent: where it goes.
-        name: wanted.
-        finished: the folder, on the same disk; it is moved.
-
-    Returns:
-        where it lies now. Its sidecar is there, still empty, so that nobody else takes the name.
-    """
-    number = 1
-    while True:
-        target = parent / (name if number == 1 else f"{name}-{number}")
-        number += 1
-        if target.exists():
-            continue
-        try:
-            (parent / f"{target.name}.json").touch(exist_ok=False)
-        except FileExistsError:
-            continue
-        finished.rename(target)
-        return target

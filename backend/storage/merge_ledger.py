@@ -14,7 +14,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import IO, Any, NamedTuple, Self
 
 from backend.core.settings import MergeLook, MergeSettings
 from backend.storage.atomic import write_bytes
@@ -34,9 +34,9 @@ class MergedRecord:
         stem: of the frame and the merged picture.
         key: digest of everything its pixels depend on.
         look: digest of the look its faces were put in with, "" when it has no face to swap.
-        rules: digest of the rules for faces, and of the main model's name; "" when it has no face at all.
+        rules: digest of the rules for faces, and of the main model's name; "" when it depends on neither.
         run: settings of the whole run that it depends on, see run_words().
-        models: name -> stamp of each model that its faces went through.
+        models: name -> stamp of each model that its faces went through, or that gives the side of its black square.
         outcomes: what became of each face.
     """
 
@@ -160,14 +160,17 @@ def rules_digest(settings: MergeSettings) -> str:
     return digest(settings.model, *(rule.model_dump_json() for rule in settings.faces))
 
 
-def run_words(settings: MergeSettings, with_faces: bool) -> str:
+def run_words(settings: MergeSettings, with_faces: bool, blank: bool = False) -> str:
     """Settings of a whole run that a merged frame depends on, "" when all are as usual.
 
     Args:
         settings: of the run.
         with_faces: whether the frame has a face to swap; others do not depend on smoothing.
+        blank: whether it has none, and its look gives the predicted square alone: it is a black square then.
     """
     words = ["alpha"] if settings.alpha_png else []
+    if blank:
+        words.append("blank")
     if with_faces and (settings.smooth_mask or settings.smooth_color):
         words.append(f"steady {settings.smooth_mask}/{settings.smooth_color}")
     return " ".join(words)
@@ -219,7 +222,8 @@ class _Present:
         if settings is not None:
             self._looks = _looks(settings, count)
             self._rules = rules_digest(settings)
-            self._runs = {with_faces: run_words(settings, with_faces) for with_faces in (False, True)}
+            self._run_with_faces = run_words(settings, True)
+            self._runs_without = {blank: run_words(settings, False, blank) for blank in (False, True)}
 
     def why(self, number: int, record: MergedRecord | None) -> str:
         """Why a merged frame is out of date, "" when it is not, as far as that can be told.
@@ -230,13 +234,14 @@ class _Present:
         """
         if record is None:
             return "changed" if self._compared else ""
-        if self._compared and (
-            (record.look and record.look != self._looks[number - 1])
-            or (record.rules and record.rules != self._rules)
-            or record.run != self._runs[bool(record.look)]
-        ):
+        if self._compared and not self._fits(record, self._looks[number - 1]):
             return "changed"
         return "" if all(self._stamp(name) == stamp for name, stamp in record.models.items()) else "trained"
+
+    def _fits(self, record: MergedRecord, look: _Look) -> bool:
+        """Whether a frame was merged with the settings as they are now."""
+        run = self._run_with_faces if record.look else self._runs_without[look.square]
+        return record.run == run and record.look in ("", look.digest) and record.rules in ("", self._rules)
 
     def _stamp(self, name: str) -> str:
         if name not in self._stamps:
@@ -244,12 +249,25 @@ class _Present:
         return self._stamps[name]
 
 
-def _looks(settings: MergeSettings, count: int) -> list[str]:
-    """Digest of the look of each frame."""
+class _Look(NamedTuple):
+    """What is compared of a frame's look.
+
+    Attributes:
+        digest: see look_digest().
+        square: whether it gives the predicted square in place of the frame.
+    """
+
+    digest: str
+    square: bool
+
+
+def _looks(settings: MergeSettings, count: int) -> list[_Look]:
+    """The look of each frame."""
     starts = [1, *(key.frame for key in settings.keys if 1 < key.frame <= count), count + 1]
-    looks: list[str] = []
+    looks: list[_Look] = []
     for first, end in itertools.pairwise(starts):
-        looks += [look_digest(settings.look_at(first))] * (end - first)
+        look = settings.look_at(first)
+        looks += [_Look(look_digest(look), look.mode == "raw-predict")] * (end - first)
     return looks
 
 

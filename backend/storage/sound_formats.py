@@ -53,6 +53,33 @@ AAC = SoundCodec("aac", (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 
 OPUS = SoundCodec("libopus", (48000,), 80_000, 960)
 UNCOMPRESSED = SoundCodec("pcm_s16le", (*AAC.rates,), 0, 1024)
 
+_QUICKTIME_NAMES: Mapping[str, str] = MappingProxyType(
+    {
+        "deu": "ger",
+        "nld": "dut",
+        "swe": "sve",
+        "ell": "gre",
+        "isl": "ice",
+        "zho": "chi",
+        "sqi": "alb",
+        "fre": "fra",
+        "rum": "ron",
+        "cze": "ces",
+        "slo": "slk",
+        "mkd": "mac",
+        "hye": "arm",
+        "kat": "geo",
+        "mya": "bur",
+        "msa": "may",
+        "bod": "tib",
+        "cym": "wel",
+        "eus": "baq",
+        "fas": "per",
+        "nob": "nor",
+    }
+)
+"""Language codes FFmpeg does not write into mov -> the ones it writes for the same language."""
+
 NAMES: Mapping[str, str] = MappingProxyType({"aac": "aac", "libopus": "opus", "pcm_s16le": "pcm"})
 """Encoder -> what results and logs call the codec."""
 
@@ -60,3 +87,8 @@ NAMES: Mapping[str, str] = MappingProxyType({"aac": "aac", "libopus": "opus", "p
 def encoded_as(container: str) -> SoundCodec:
     """What sound becomes that is not copied: AAC, in webm Opus, in avi samples as they are (avi stores no run-in)."""
     return {"webm": OPUS, "avi": UNCOMPRESSED}.get(container, AAC)
+
+
+def language_in(container: str, code: str) -> str:
+    """The ISO 639 code that keeps a sound track's language in a kind of file."""
+    return _QUICKTIME_NAMES.get(code, code) if container == "mov" else code

@@ -184,7 +184,8 @@ def encoder_options(kind: VideoFormat, crf: int, speed: str, reordered: bool = T
         return options if reordered else options | {"bf": "0"}
     by_quality = kind.rate == "quality"
     if kind.codec == "h264":
-        options = {"preset": speed} | ({"crf": str(crf)} if by_quality else {})
+        # 0 would be a profile of its own, without loss, which browsers do not play
+        options = {"preset": speed} | ({"crf": str(max(1, crf))} if by_quality else {})
         options |= {"qp": "0"} if kind.is_lossless else {}
         return options if reordered else options | {"bf": "0"}
     if kind.codec == "h265":
@@ -196,7 +197,8 @@ def encoder_options(kind: VideoFormat, crf: int, speed: str, reordered: bool = T
         return {"preset": speed, "x265-params": ":".join(inner)} | ({"crf": str(crf)} if by_quality else {})
     of_63 = str(round(crf * 63 / MAX_CRF))
     if kind.codec == "av1":
-        return {"preset": str(_SVT_PRESETS[at])} | ({"crf": of_63} if by_quality else {})
+        # SVT-AV1 takes 0 for "not chosen" and falls back to a middling quality
+        return {"preset": str(_SVT_PRESETS[at])} | ({"crf": str(max(1, int(of_63)))} if by_quality else {})
     if kind.codec == "vp9":
         options = {"deadline": "good", "cpu-used": str(_VP9_CPU_USED[at]), "row-mt": "1"}
         options |= {"crf": of_63, "b": "0"} if by_quality else {}
@@ -217,7 +219,8 @@ _FIXED_OPTIONS: Mapping[str, Options] = MappingProxyType(
 def _hardware_options(kind: VideoFormat, crf: int, at: int) -> Options:
     by_quality = kind.rate == "quality"
     if kind.hardware == "nvenc":
-        return {"preset": _NVENC_PRESETS[at], "rc": "vbr"} | ({"cq": str(crf), "b": "0"} if by_quality else {})
+        # 0 leaves the quality to NVENC
+        return {"preset": _NVENC_PRESETS[at], "rc": "vbr"} | ({"cq": str(max(1, crf)), "b": "0"} if by_quality else {})
     if kind.hardware == "qsv":
         return {"preset": _QSV_PRESETS[at]} | ({"global_quality": str(max(1, crf))} if by_quality else {})
     if kind.hardware == "amf":

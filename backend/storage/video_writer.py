@@ -46,6 +46,9 @@ SHORT_CLIP = 16
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 """Errors of the place a file is written to, not of the encoder."""
 
+RGB_MATRIX = 0
+"""H.273 number of "no matrix: the planes are green, blue and red"."""
+
 Sound = AudioRange | Samples | Sequence[AudioRange] | None
 
 
@@ -286,6 +289,9 @@ def _video_stream(container: OutputContainer, picture: Picture, clock: FrameCloc
     context.sample_aspect_ratio = picture.pixel_aspect
     if not kind.is_rgb:
         context.colorspace, context.color_range = Colorspace.ITU709, ColorRange.MPEG
+    elif kind.pixel_format == "gbrp":
+        # planes of RGB look like YUV to a reader that is not told
+        context.colorspace, context.color_range = RGB_MATRIX, ColorRange.JPEG
     context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
     if kind.tag:
         context.codec_tag = kind.tag

@@ -50,8 +50,10 @@ def test_auto_takes_what_fits(wanted: dict[str, str], codec: str) -> None:
         ({"encoder": "nvenc", "rate": "lossless"}, "does not keep every pixel"),
         ({"container": "webm", "sign": True}, "webm cannot carry content credentials"),
         ({"sign": True}, "needs a certificate"),
-        ({"first_frame": 5, "last_frame": 4}, "behind the first"),
-        ({"name": "a/b"}, "plain file name"),
+        ({"first_frame": 5, "last_frame": 4}, "must not lie before the first"),
+        *(({"name": name}, "plain file name") for name in ("a/b", "", ".hidden", "a\nb", "a\0b", "con", "NUL.x")),
+        *(({"name": name}, "begin or end with a space") for name in (" ", "a ", "end.")),
+        ({"name": "ü" * 81}, "too long"),
     ],
 )
 def test_what_cannot_be_written_is_refused_with_the_reason(wanted: dict[str, Any], reason: str) -> None:

@@ -77,8 +77,6 @@ def test_a_look_is_copied_to_one_frame() -> None:
     first = merge_keys.copy_to_previous(close, 2)
     assert first.erode_mask == 2
     assert numbers(first) == changed(numbers(close), f1=2)
-    assert numbers(merge_keys.copy_from_previous(made, 4)) == [0] * 5 + [6] * 7
-    assert merge_keys.copy_from_previous(made, 5) == made
 
 
 def test_changes_are_found() -> None:
@@ -104,7 +102,6 @@ ACTS: tuple[Callable[[MergeSettings, int], MergeSettings], ...] = (
     merge_keys.copy_to_all_after,
     merge_keys.copy_to_next,
     merge_keys.copy_to_previous,
-    merge_keys.copy_from_previous,
 )
 
 

@@ -1,19 +1,22 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from backend.core.errors import BadInputError
 from backend.core.jobs import JobState
 from backend.core.settings import CreateSettings, ExportSettings, SampleSettings, SortSettings
+from backend.jobs import worker
 from backend.jobs.launch import PROGRAM_DIR, is_alive, start_time, terminate
-from backend.jobs.store import JobStore
+from backend.jobs.store import JobStore, update_status
 from backend.jobs.worker import run_job
 from tests.jobs.conftest import LAUNCH, wait_for
 from tests.jobs.injected import STAGES
@@ -48,6 +51,29 @@ def test_a_failure_is_one_sentence(store: JobStore, name: str, sentence: str) ->
     assert error.startswith(sentence)
     assert "Traceback" not in error
     assert "\n" not in error
+
+
+def test_a_full_disk_does_not_keep_a_job_from_telling_how_it_ended(
+    store: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = store.create("export", ExportSettings(name="disk"))
+    left = [3]
+
+    def full_at_first(*args: Any, **changes: Any) -> Any:
+        if changes.get("state") is JobState.FAILED and left[0]:
+            left[0] -= 1
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return update_status(*args, **changes)
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(worker, "update_status", full_at_first)
+    monkeypatch.setattr(worker, "ROOM_PAUSE_S", 0.01)
+    monkeypatch.setattr("sys.stdout.write", refuse)
+    monkeypatch.setattr(worker.EventWriter, "__call__", refuse)
+    assert run_job(store.path(job_id), STAGES) is JobState.FAILED
+    assert (store.status(job_id).error[:17], left) == ("The disk is full.", [0])
 
 
 def test_the_traceback_goes_to_the_log(store: JobStore) -> None:

@@ -31,15 +31,19 @@ def second_differences(masks):
     return np.mean([mask_flicker(*masks[i : i + 3]) for i in range(len(masks) - 2)])
 
 
-def steadied(masks, strength):
-    """Every mask of a track with its window."""
+def along(track, strength, smooth):
+    """What becomes of everything on a track with its window."""
     result = []
-    for at in range(len(masks)):
+    for at in range(len(track)):
         first = max(0, at - RADIUS)
-        window = masks[first : at + RADIUS + 1]
+        window = track[first : at + RADIUS + 1]
         weights = window_weights(np.arange(len(window)) - (at - first), strength)
-        result.append(steady_mask(window, at - first, weights))
+        result.append(smooth(window, at - first, weights))
     return result
+
+
+def steadied(masks, strength):
+    return along(masks, strength, steady_mask)
 
 
 @pytest.fixture
@@ -116,13 +120,7 @@ def mean_lab(image, gain=1.0, offset=0.0):
 
 
 def shifts(states, strength):
-    result = []
-    for at in range(len(states)):
-        first = max(0, at - RADIUS)
-        window = states[first : at + RADIUS + 1]
-        weights = window_weights(np.arange(len(window)) - (at - first), strength)
-        result.append(steady_colors(window, at - first, weights))
-    return result
+    return along(states, strength, steady_colors)
 
 
 def test_flickering_colours_get_calm(rng, state, picture):

@@ -103,10 +103,12 @@ def test_every_container_is_marked_and_told(tmp_path: Path, wanted: dict[str, st
     }
     assert (told["mark"], told["signed"], told["iteration"], told["first_frame"]) == (True, False, 12, 1)
     marks = read_marks(video)
-    assert DIGITAL_SOURCE_TYPE in json.dumps(
-        marks.model_dump(mode="json") if hasattr(marks, "model_dump") else str(marks)
-    )
+    assert marks.source_type == DIGITAL_SOURCE_TYPE.rsplit("/", 1)[-1]
     assert reports.of("progress")[-1]["message"] == "0 MB written"
+    with av.open(str(video)) as file:
+        seen = next(file.decode(video=0))
+    if seen.format.name.startswith("yuv"):
+        assert (seen.colorspace, seen.color_primaries, seen.color_trc, seen.color_range) == (1, 1, 1, 1)
     assert not [path for path in project.results_dir.iterdir() if path.name.startswith(".")]
 
 
@@ -157,6 +159,24 @@ def test_label_is_drawn_over_the_picture_only(tmp_path: Path) -> None:
     assert changed[:18, :24].any()
     assert not changed[25:, 40:].any()
     assert result["label"] == read_sidecar(project.path / result["video"])["label"] == "made"
+
+
+@pytest.mark.parametrize("corner", ["bottom-left", "top-right"])
+def test_a_label_stands_on_the_manipulated_half_only(tmp_path: Path, corner: str) -> None:
+    project, ctx, _ = bench(tmp_path)
+    wish = {"container": "png", "content": "compare", "label": True, "label_corner": corner, "label_text": "i"}
+    picture = read_image(list_images(project.path / run(ctx, table_of(1), **wish)["video"])[0])
+    np.testing.assert_array_equal(picture[:, : SIZE[0]], 255 - frame(0))
+    changed = (picture[:, SIZE[0] :] != frame(0)).any(axis=2)
+    assert (changed[-12:, :12].any(), changed[:12, -12:].any()) == (corner == "bottom-left", corner == "top-right")
+
+
+def test_a_label_nobody_could_read_is_replaced_and_told(tmp_path: Path) -> None:
+    project, ctx, reports = bench(tmp_path)
+    result = run(ctx, table_of(1), label=True, label_text="\U000107b0\U000107b1")
+    assert (result["label"], read_marks(project.path / result["video"]).sidecar.label) == ("AI-manipulated",) * 2
+    assert "It says AI-manipulated instead." in reports.words()
+    assert run(ctx, table_of(1), label=True, content="mask")["label"] == ""
 
 
 @pytest.mark.parametrize(("height", "size"), [(0, (48, 36)), (18, (24, 18)), (54, (72, 54)), (26, (34, 26))])
@@ -247,10 +267,11 @@ def test_a_full_disk_says_how_far_it_got(tmp_path: Path, monkeypatch: pytest.Mon
 
         return mux
 
-    for target in ("VideoWriter._mux_video", "SequenceWriter.write"):
-        monkeypatch.setattr(f"backend.pipeline.export_job.{target}", fail_after(4))
+    for target in ("VideoWriter._mux_video", "SequenceWriter.write", "StageContext.progress"):
+        monkeypatch.setattr(f"backend.pipeline.export_job.{target}", fail_after(3 if "progress" in target else 4))
         with pytest.raises(DiskFullError, match=r"after 4 of 9 frames, 0 MB; the unfinished file was removed"):
-            run(ctx, table_of(9), container="png" if "Sequence" in target else "mp4", codec="auto")
+            run(ctx, table_of(9), container="mp4" if "Video" in target else "png", codec="auto")
+        monkeypatch.undo()
     assert list(project.results_dir.iterdir()) == []
 
 
@@ -291,7 +312,7 @@ def test_hardware_is_used_only_where_it_works(tmp_path: Path, monkeypatch: pytes
     assert "h264 is encoded by nvenc" in reports.words()
 
 
-def test_signed_last(tmp_path: Path) -> None:
+def test_signed_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("c2pa")
     certificate, key = _certificate(tmp_path)
     project, ctx, _ = bench(tmp_path)
@@ -304,6 +325,9 @@ def test_signed_last(tmp_path: Path) -> None:
         assert str(tmp_path) not in json.dumps(told)
         for path in list_images(made) if made.is_dir() else [made]:
             assert b"c2pa" in path.read_bytes()
+    with monkeypatch.context() as small, pytest.raises(BadInputError, match="more than one part"):
+        small.setattr(export_job, "MOST_AVI_BYTES", -1)
+        run(ctx, table_of(9), container="avi", sign=True, certificate=certificate, private_key=key)
     key.write_text("no key")
     with pytest.raises(BadInputError):
         run(ctx, table_of(2), sign=True, certificate=certificate, private_key=key)

@@ -16,6 +16,7 @@ from backend.pipeline import merge, merge_work, model_shelf
 from backend.pipeline.context import StageContext
 from backend.pipeline.merge_output import MergedFolders
 from backend.pipeline.merge_session import MergeSession
+from backend.storage import atomic
 from backend.storage.frame_table import frame_table_for, save_frame_table
 from backend.storage.image import read_image
 from backend.storage.merge_ledger import LEDGER_FILE, stale_frames
@@ -108,8 +109,9 @@ def test_a_frame_without_faces_passes_through_and_carries_no_mark(project: Proje
 
 
 def test_mode_original_changes_no_byte_and_gives_the_masks(project: Project, model: FlatModel) -> None:
-    result = run(project, mode="original")
-    assert (result["merged"], result["passed_through"]) == (0, 6)
+    result = run(project, said := [], mode="original")
+    assert (result["merged"], result["passed_through"], result["faces"], result["empty_masks"]) == (0, 6, 0, 0)
+    assert not said
     frames_dir = project.side("dst").frames_dir
     assert all(
         (project.merged_dir / f"{n:05d}.png").read_bytes() == (frames_dir / f"{n:05d}.png").read_bytes()
@@ -438,3 +440,73 @@ def test_a_full_disk_says_how_far_it_got(project: Project, model: FlatModel, mon
         run(project)
     monkeypatch.setattr(merge_work, "write_bytes", real)
     assert run(project)["reused"] == 3
+
+
+def test_a_disk_that_is_too_small_is_said_before_anything_is_touched(
+    project: Project, model: FlatModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = sorted(project.side("dst").frames_dir.glob("*.png"))
+    need = sum(path.stat().st_size for path in frames)
+    monkeypatch.setattr(atomic, "free_bytes", lambda path: atomic.MIN_FREE_BYTES + need)
+    with pytest.raises(DiskFullError, match="are needed"):
+        run(project)
+    assert not written(project)
+    assert run(project, last_frame=4)["frames"] == 4
+    monkeypatch.setattr(atomic, "free_bytes", lambda path: 0)
+    assert run(project, redo=True, last_frame=4)["merged"] == 3  # in place of those that are there
+    with pytest.raises(DiskFullError, match="are needed"):
+        run(project)
+    assert run(project, last_frame=4)["reused"] == 4
+
+
+def test_what_cannot_be_written_is_named(project: Project, model: FlatModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.merged_dir.write_text("in the way of the folder")
+    with pytest.raises(BadInputError, match="merged cannot be read or written"):
+        run(project)
+    project.merged_dir.unlink()
+
+    def write(path: Path, data: bytes, durable: bool = True) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(merge_work, "write_bytes", write)
+    with pytest.raises(BadInputError, match=r"0000\d\.png cannot be read or written \(Permission denied\)"):
+        run(project)
+
+
+def test_black_squares_are_out_of_date_when_frames_are_wanted_and_when_the_model_grew(
+    project: Project, model: FlatModel
+) -> None:
+    save_frame_table(project.side("dst"), frame_table_for(project.side("dst")))
+    model.stamp = ""  # what a model without a folder has
+    squares, frames = (MergeSettings(**{**PLAIN, "mode": mode}) for mode in ("raw-predict", "overlay"))
+    for made, other in ((squares, frames), (frames, squares)):
+        run(project, mode=made.mode)
+        assert stale_frames(project, made).ranges == ()
+        assert stale_frames(project, other).ranges == ((1, 6),)
+    run(project, mode="raw-predict")
+    model.resolution, model.stamp = 96, "8-b"
+    assert run(project, mode="raw-predict")["reused"] == 0
+    assert merged(project, 3).shape == merged(project, 1).shape == (96, 96, 3)
+
+
+def test_masks_that_cover_nothing_are_said(project: Project, model: FlatModel) -> None:
+    said: list[str] = []
+    result = run(project, said, erode_mask=400)
+    assert (result["empty_masks"], result["passed_through"]) == (10, 6)
+    assert any("10 faces stay as they are" in words for words in said)
+    said.clear()
+    assert run(project, said)["empty_masks"] == 0
+    assert not any("stay as they are:" in words for words in said)
+
+
+def test_a_run_that_finds_everything_done_says_so(project: Project, model: FlatModel) -> None:
+    seen: list[tuple[int, int]] = []
+
+    def emit(kind: str, data: dict[str, Any]) -> None:
+        if kind == "progress":
+            seen.append((data["done"], data["total"]))
+
+    for ends in ([(0, 6), (6, 6)], [(6, 6)]):
+        seen.clear()
+        merge.run(MergeSettings(**PLAIN), StageContext(project, project.path, emit))
+        assert [seen[0], *seen[1:][-1:]] == ends

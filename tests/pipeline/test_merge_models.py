@@ -178,6 +178,9 @@ def test_facts_name_the_state_of_each_model(project: Project) -> None:
     assert model_stamp(project.model_dir("nobody")) == ""
     with pytest.raises(BadInputError, match="no trained model 'nobody'"):
         MergeModels(project, ["tiny", "nobody"], "cpu")
+    (project.model_dir("begun") / "generations").mkdir(parents=True)
+    with pytest.raises(BadInputError, match="'begun' has no checkpoint yet"):
+        MergeModels(project, ["begun"], "cpu")
 
 
 def test_models_stay_loaded_as_far_as_they_fit(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -141,6 +141,11 @@ def test_it_is_read_again_only_when_something_changed(project: Project) -> None:
     assert scene.refresh() is False
     os.utime(project.side("dst").frames_dir, (1, 1))
     assert scene.refresh() is True
+    clip = make_clip(project.path / "data_dst.mp4", Clip(frames=FRAMES))
+    assert scene.refresh() is True
+    assert scene.refresh() is False
+    os.utime(clip, (1, 1))  # another one of the same name
+    assert scene.refresh() is True
 
 
 def test_what_is_missing_is_said(project: Project) -> None:
@@ -150,6 +155,9 @@ def test_what_is_missing_is_said(project: Project) -> None:
     for _ in range(2):
         with pytest.raises(BadInputError, match="no destination faces"):
             scene.refresh()
+    (side.aligned_dir / "faceset.pak").write_bytes(b"packed")
+    with pytest.raises(BadInputError, match=r"All destination faces are in faceset.pak. Unpack"):
+        MergeScene(project)
     for picture in list_images(side.frames_dir):
         picture.unlink()
     with pytest.raises(BadInputError, match="no destination frames"):

@@ -168,3 +168,25 @@ def test_what_ended_it_and_how_far_it_got_is_said(
         render.run(RenderSettings(**PLAIN), context(project, said, stop=lambda: True))
     assert jobs[1].ended_by is StopRequested
     assert said[-1] == "It got to frame 0 of 6; the unfinished video was removed."
+
+
+def test_only_the_encoder_reports_progress(project: Project, jobs: list[Recorder]) -> None:
+    kinds: list[str] = []
+    for keep in (False, True, True):
+        ctx = StageContext(project, project.path, lambda kind, data: kinds.append(kind))
+        render.run(RenderSettings(**PLAIN, keep_frames=keep), ctx)
+    assert "progress" not in kinds
+    assert len(jobs) == 3
+
+
+def test_a_video_that_never_began_is_not_said_to_be_removed(
+    project: Project, jobs: list[Recorder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: Any) -> Any:
+        raise BadInputError("This encoder does not work here.")
+
+    monkeypatch.setattr(render, "ExportJob", refuse)
+    said: list[str] = []
+    with pytest.raises(BadInputError, match="does not work here"):
+        run(project, said)
+    assert not said

@@ -49,7 +49,7 @@ def test_a_text_and_an_empty_file_are_not_refused(tmp_path: Path) -> None:
 
 def test_what_is_not_there_is_refused(tmp_path: Path) -> None:
     _, ctx, _ = bench(tmp_path)
-    for path in (tmp_path / "no.mp4", tmp_path, None):
+    for path in (tmp_path / "no.mp4", tmp_path / ("x" * 300), tmp_path, None):
         with pytest.raises(BadInputError):
             verify.run(VerifySettings(file=path), ctx)
 

@@ -19,7 +19,7 @@ def test_a_trial_that_succeeds_says_nothing() -> None:
 
 def test_the_encoders_own_words_are_the_reason() -> None:
     said = "import sys; print('[h264_nvenc @ 0x1] Cannot load libcuda.so.1\\nlast', file=sys.stderr); sys.exit(1)"
-    assert trial("nvenc", "h264", command=child(said)) == "h264_nvenc does not work here: Cannot load libcuda.so.1"
+    assert trial("nvenc", "h264", command=child(said)) == "h264_nvenc does not work here: Cannot load libcuda.so.1."
     assert "gave no reason" in trial("nvenc", "h264", command=child("import sys; sys.exit(3)"))
     assert "could not be started" in trial("nvenc", "h264", command=["/nowhere/python"])
 

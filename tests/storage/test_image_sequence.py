@@ -7,7 +7,7 @@ import pytest
 
 from backend.core.errors import BadInputError, DamagedFileError
 from backend.storage.image import list_images, read_image
-from backend.storage.image_sequence import SequenceWriter, take_folder_name
+from backend.storage.image_sequence import SequenceWriter
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
@@ -57,14 +57,3 @@ def test_a_check_finds_what_is_missing(tmp_path: Path) -> None:
     (tmp_path / "seq" / "00002.png").unlink()
     with pytest.raises(DamagedFileError, match="1 pictures instead of 2"):
         writer.check()
-
-
-def test_folder_names_that_are_taken_get_numbers(tmp_path: Path) -> None:
-    (tmp_path / "result.json").write_text("{}")
-    (tmp_path / "result-2").mkdir()
-    for wanted in ("result-3", "result-4"):
-        (tmp_path / "made").mkdir()
-        (tmp_path / "made" / "00001.png").touch()
-        target = take_folder_name(tmp_path, "result", tmp_path / "made")
-        assert (target.name, target.with_name(f"{wanted}.json").exists()) == (wanted, True)
-        assert (target / "00001.png").exists()

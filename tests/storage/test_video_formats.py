@@ -196,28 +196,30 @@ def test_sound_in_every_container(tmp_path: Path, container: str, codec: str, so
     assert 1.1 < audio_ends_s(path)[0] <= 1.2 + 0.011
 
 
-def test_all_tracks_travel_with_their_languages(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("container", "languages"), [("mp4", ["deu", "jpn"]), ("mov", ["ger", "jpn"])])
+def test_all_tracks_travel_with_their_languages(tmp_path: Path, container: str, languages: list[str]) -> None:
     plain = make_clip(tmp_path / "plain.mp4", Clip(frames=30, sound=Sound(1.2), more_sound=(Sound(1.1, "ac3"),)))
     clip = tmp_path / "clip.mkv"
     with av.open(str(plain)) as source, av.open(str(clip), "w") as target:
         streams = {old.index: target.add_stream_from_template(old) for old in source.streams}
         for number, new in enumerate(streams.values()):
-            new.metadata["language"] = ("und", "eng", "jpn")[number]
+            new.metadata["language"] = ("und", "deu", "jpn")[number]
         for packet in source.demux():
             if packet.dts is not None:
                 packet.stream = streams[packet.stream_index]
                 target.mux(packet)
     clock = frame_clock([i / 25 for i in range(30)], 1.2, Fraction(25))
-    path = tmp_path / "out.mp4"
+    path = tmp_path / f"out.{container}"
     sounds = [AudioRange(clip, 0.0, 1.2, track) for track in (0, 1)]
-    with VideoWriter(path, Picture(96, 64, speed="ultrafast"), clock, sounds) as writer:
+    picture = Picture(96, 64, speed="ultrafast", kind=VideoFormat(container))
+    with VideoWriter(path, picture, clock, sounds) as writer:
         for image in pictures((96, 64), 30):
             writer.write(image)
     check(path, writer.expectation())
-    assert [sound.mode for sound in writer.sounds] == ["copied", "aac"]
+    assert [sound.mode for sound in writer.sounds] == ["copied", "aac" if container == "mp4" else "copied"]
     np.testing.assert_allclose(audio_ends_s(path), [1.2, 1.1], atol=0.03)
     with av.open(str(path)) as file:
-        assert [stream.metadata["language"] for stream in file.streams.audio] == ["eng", "jpn"]
+        assert [stream.metadata["language"] for stream in file.streams.audio] == languages
 
 
 def test_a_copied_part_begins_and_ends_with_the_picture(tmp_path: Path) -> None:
@@ -249,6 +251,12 @@ def test_quality_speed_and_bit_rate_reach_every_encoder() -> None:
         assert fine != coarse
         assert fine != encoder_options(VideoFormat("mp4", codec), 10, "ultrafast")
         assert "crf" not in encoder_options(VideoFormat("mp4", codec, "bitrate"), 10, "slow")
+        best = encoder_options(VideoFormat("mp4", codec), 0, "slow")
+        assert best != fine
+    # 0 is lossless to the first, and "choose yourself" to the other two
+    assert encoder_options(VideoFormat("mp4", "h264"), 0, "slow")["crf"] == "1"
+    assert encoder_options(VideoFormat("mp4", "av1"), 0, "slow")["crf"] == "1"
+    assert encoder_options(VideoFormat("mp4", "h264", hardware="nvenc"), 0, "slow")["cq"] == "1"
     for hardware in HARDWARE:
         kind = VideoFormat("mp4", "h264", hardware=hardware)
         assert encoder_options(kind, 10, "slow") != encoder_options(kind, 40, "slow")

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import webui
+from backend.core.settings import MergeLook
 from backend.jobs.warm import WarmError, WarmFace, WarmImages
 from tests.ui_tabs.fix_project import make_fix_project
 from tests.ui_tabs.train_page import make_model
@@ -95,10 +96,16 @@ class Desk:
         return self.stands()
 
     def edit(self, **changes):
-        """Values typed into the form; everything that is shown of it."""
+        """Values typed into the form, one after the other; what is shown of the last one."""
+        shown = {}
         for name, value in changes.items():
-            self.shown[self.tab.form.widgets[name]] = value
-        return [self.take(part) for part in self.tab._edited(self.values())]
+            widget = self.tab.form.widgets[name]
+            self.shown[widget] = value
+            alone = name in MergeLook.model_fields
+            kept = {widget, self.tab.form.token, self.tab.page.view}
+            values = {part: given for part, given in self.values().items() if not alone or part in kept}
+            shown = self.take(self.tab._edited(values))
+        return shown
 
     def values(self):
         form = self.tab.form

@@ -6,7 +6,7 @@ from backend.core.settings import MergeSettings
 from backend.storage.merge_ledger import StaleFrames
 from backend.storage.workspace import Workspace
 from ui_tabs.merge_clip import MergeClip
-from ui_tabs.merge_strip import MERGED, STALE, TILES, MergedFrames, merged_note, runs, standing_words, tiles
+from ui_tabs.merge_strip import MERGED, STALE, TILES, MergedFrames, runs, standing_words, tiles
 
 
 def test_tiles_are_spread_over_the_clip_with_both_ends():
@@ -45,11 +45,9 @@ def test_merged_frames_are_looked_at_again_when_the_folder_changes(tmp_path, mon
     monkeypatch.setattr("ui_tabs.merge_strip.REST", 0.0)
     plan = MergeSettings()
     assert merged.standing(project, clip, plan).runs == ()
-    assert merged_note(project) == ""
     project.merged_dir.mkdir(parents=True)
     (project.merged_dir / "2.png").write_bytes(b"x")
     standing = merged.standing(project, clip, plan)
     assert standing.runs == ((2, 2, STALE),)  # nobody knows what made it
     assert (standing.facts.merged, standing.facts.stale) == (1, 1)
     assert merged.standing(project, clip, plan) is standing
-    assert "1 of 2 frames" in merged_note(project)

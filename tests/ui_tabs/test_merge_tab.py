@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 
 import gradio as gr
@@ -90,8 +91,7 @@ def test_a_change_made_before_the_form_followed_belongs_to_the_frame_it_was_made
     late = dict(desk.values())
     late[desk.tab.form.widgets["blur_mask"]] = 99  # typed at frame 4
     desk.ask(do="go", frame=1)
-    for _ in desk.tab._edited(late):
-        pass
+    desk.tab._edited(late)
     plan = desk.plan()
     assert (plan["blur_mask"], plan["keys"][0]["look"]["blur_mask"]) == (40, 99)
     desk.ask(do="go", frame=4)
@@ -121,8 +121,8 @@ def test_the_plan_comes_back_as_it_was(bench, desk):
 def test_a_contradiction_is_said_and_changes_nothing(desk):
     desk.edit(first_frame=3)
     said = desk.edit(last_frame=2)
-    assert len(said) == 1
-    assert "last frame has to lie behind" in said[0][desk.tab.form.error]
+    assert list(said) == [desk.tab.form.error]
+    assert "last frame has to lie behind" in said[desk.tab.form.error]
     assert (desk.plan()["first_frame"], desk.plan()["last_frame"]) == (3, 0)
 
 
@@ -155,9 +155,9 @@ def test_a_plan_that_cannot_be_read_is_named_and_kept(desk):
 def test_one_change_is_one_render_with_the_look_of_the_frame(bench, desk):
     desk.ask(do="go", frame=3)
     desk.ask(do="key")
-    stood, drawn = desk.edit(mode="seamless")
-    shot = read(drawn[desk.tab.viewer.shot])
-    assert shot["want"] == read(stood[desk.tab.viewer.data])["want"]
+    shown = desk.edit(mode="seamless")
+    shot = read(shown[desk.tab.viewer.shot])
+    assert shot["want"] == read(shown[desk.tab.viewer.data])["want"]
     assert (shot["frame"], shot["before"].partition("?")[0]) == (3, f"/gradio_api/file={bench.child.picture}")
     (settings, index) = bench.child.asked[-1]
     assert (settings.look_at(index + 1).mode, index) == ("seamless", 2)
@@ -165,6 +165,21 @@ def test_one_change_is_one_render_with_the_look_of_the_frame(bench, desk):
     assert desk.tab.viewer.render(desk.view) == {}
     desk.edit(last_frame=5, workers=2)  # changes no pixel
     assert len(bench.child.asked) == asked
+
+
+def test_a_slow_picture_follows_the_answer(bench, desk, monkeypatch):
+    monkeypatch.setattr("ui_tabs.merge_view.PATIENCE_S", 0.0)
+    go = threading.Event()
+    render = bench.tab.viewer.warm.render
+    monkeypatch.setattr(bench.tab.viewer.warm, "render", lambda *args: go.wait(20) and render(*args))
+    viewer = desk.tab.viewer
+    shown = desk.edit(mode="seamless")
+    assert viewer.shot not in shown
+    assert shown[viewer.want].startswith(desk.stands()["want"])
+    go.set()
+    (wanted,) = [fn.fn for fn in bench.demo.fns.values() if getattr(fn.fn, "__name__", "") == "wanted"]
+    assert read(wanted(desk.view)[viewer.shot])["want"] == desk.stands()["want"]
+    assert viewer.shot not in wanted(desk.view)  # it came once
 
 
 def test_faces_are_outlined_with_what_became_of_them(desk):
@@ -216,17 +231,22 @@ def test_an_empty_project_says_what_is_missing(bench):
 
 
 def test_only_what_does_something_is_offered(desk):
-    shown = desk.tab._acting(desk.view, MergeSettings(model="anna"))
+    desk.view.seen.pop("merge.acting")
+    shown = desk.tab._tick_acting(desk.view)
     hidden = {name for name, widget in desk.tab.form.widgets.items() if shown.get(widget, {}).get("visible") is False}
     assert hidden == {
         "morph_factor", "gray_face", "hist_match_threshold", "masked_hist_match", "steady_seamless", "sharpen_amount",
     }  # fmt: skip
     make_model(desk.project, "amp", settings=AmpSettings(model="amp"))
     make_model(desk.project, "gray", settings=SaehdSettings(model="gray", channels=1))
-    amp = desk.tab._acting(desk.view, MergeSettings(model="amp", mode="hist-match"))
-    assert amp[desk.tab.form.widgets["morph_factor"]]["visible"]
+    desk.edit(model="amp")
+    amp = desk.edit(mode="hist-match")
+    assert desk.tab._tick_acting(desk.view) == {}
     assert amp[desk.tab.form.widgets["hist_match_threshold"]]["visible"]
-    assert desk.tab._acting(desk.view, MergeSettings(model="gray"))[desk.tab.form.widgets["gray_face"]]["visible"]
+    assert desk.edit(mode="overlay", model="amp")[desk.tab.form.widgets["hist_match_threshold"]]["visible"] is False
+    gray = desk.edit(model="gray")
+    assert gray[desk.tab.form.widgets["gray_face"]]["visible"]
+    assert gray[desk.tab.form.widgets["morph_factor"]]["visible"] is False
     assert acting(MergeLook(mode="seamless", sharpen_mode="box"), "", 3)["sharpen_amount"]
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from backend.core.errors import BadInputError
 from backend.core.jobs import JobRequest, JobState, JobStatus
-from backend.core.settings import ExportSettings, MergeSettings, SaehdSettings, SortSettings
+from backend.core.settings import ExportSettings, MergeSettings, SaehdSettings, SortSettings, SummarySettings
 from backend.devices import Device
 from backend.jobs.events import EventWriter
 from backend.jobs.manager import JobManager
@@ -163,6 +163,8 @@ class TestWords:
         assert rows["Batch size"] == ("6", False) and rows["Masked training"] == ("on", True)
         assert rows["Learning rate"][0] == "0.00005" and rows["Resolution"][0].endswith(" px")
         assert settings_of(job("train", settings={"what": 1})) is None
+        asked = SummarySettings(model="anna", train={"batch_size": 6, "use_fp16": True})
+        assert ("Train", "2", False) in settings_rows("summary", asked)
         assert settings_of(job("unknown-stage")) is None
 
 

@@ -9,6 +9,7 @@ from typing import Literal, Self
 
 from pydantic import model_validator
 
+from backend.core.names import wrong_file_name
 from backend.core.settings.base import Settings, setting
 from backend.core.settings.merge import MergeSettings
 
@@ -105,13 +106,13 @@ class ExportSettings(Settings):
 
     @model_validator(mode="after")
     def _can_be_written(self) -> Self:
-        if not self.name or any(c in self.name for c in '/\\:*?"<>|') or self.name.startswith("."):
-            raise ValueError("the name must be a plain file name without folder")
+        if reason := wrong_file_name(self.name):
+            raise ValueError(reason)
         for refused in (self._wrong_codec, self._wrong_rate, self._wrong_encoder):
             if reason := refused():
                 raise ValueError(reason)
         if self.last_frame and self.last_frame < self.first_frame:
-            raise ValueError("the last frame has to lie behind the first")
+            raise ValueError("the last frame must not lie before the first")
         if self.label and not self.label_text.strip():
             raise ValueError("the visible label needs a text")
         if self.sign and self.container not in SIGNABLE:

@@ -118,7 +118,7 @@ class MergeSettings(MergeLook):
     @model_validator(mode="after")
     def _range_and_keys_in_order(self) -> MergeSettings:
         if self.last_frame and self.last_frame < self.first_frame:
-            raise ValueError("the last frame has to lie behind the first")
+            raise ValueError("the last frame lies before the first")
         frames = [key.frame for key in self.keys]
         if frames != sorted(set(frames)):
             raise ValueError("key frames have to be in order, each only once")
