@@ -404,6 +404,13 @@
       this.ask({ do: "go", frame: wanted });
     }
 
+    // What is typed as a number of a frame; the field shows what comes of it.
+    type(field) {
+      const wanted = field.value.trim() ? clamp(Math.round(field.valueAsNumber), 1, this.state.count) : this.state.frame;
+      field.value = wanted;
+      this.go(wanted);
+    }
+
     // While the slider is dragged only a few frames are asked for, the last one in any case.
     slide(frame, last) {
       this.part("number").value = frame;
@@ -485,7 +492,7 @@
       root.addEventListener("click", (event) => this.click(event));
       this.part("slider").addEventListener("input", (event) => this.slide(Number(event.target.value), false));
       this.part("slider").addEventListener("change", (event) => this.slide(Number(event.target.value), true));
-      this.part("number").addEventListener("change", (event) => this.go(Number(event.target.value)));
+      this.part("number").addEventListener("change", (event) => this.type(event.target));
       this.part("cut-at").addEventListener("input", (event) => this.cutAt(Number(event.target.value) / 1000));
       new ResizeObserver(() => this.draw()).observe(canvas);
       const key = (event) => (root.isConnected ? this.key(event) : document.removeEventListener("keydown", key));

@@ -96,6 +96,13 @@ class MergeForm(SettingsForm):
         values: Updates = {self.widgets[name]: gr.update(value=getattr(wanted, name)) for name in names}
         return {**values, self.token: number, self.error: ""}
 
+    def updates(self, settings: Settings, frozen: str = "") -> Updates:
+        """Updates that show the given settings; what is grey for want of a network stays so."""
+        shown = super().updates(settings, frozen)
+        for widget in self.widgets.values():
+            shown[widget].pop("interactive")
+        return shown
+
     def due(self, view: View, plan: MergeSettings, frame: int) -> bool:
         """Whether the form shows something else than the look in force at a frame."""
         fillings = self._fillings(view)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -29,7 +28,7 @@ from backend.storage.frame_clock import FrameClock, frame_clock
 from backend.storage.hardware_encoders import first_working, working
 from backend.storage.image_sequence import BYTES_PER_PIXEL, SequenceWriter
 from backend.storage.png_mark import marked_png
-from backend.storage.results import sidecar_path
+from backend.storage.results import remove_abandoned, remove_result, sidecar_path
 from backend.storage.sound_formats import NAMES, encoded_as
 from backend.storage.taken_names import take_name
 from backend.storage.video import probe
@@ -126,6 +125,7 @@ class ExportJob:
             check_certificate(settings.certificate, settings.private_key)
         self._folder = ctx.project.results_dir
         self._folder.mkdir(parents=True, exist_ok=True)
+        remove_abandoned(self._folder)
         self._require_room()
         suffix = "" if self._kind is None else f".{settings.container}"
         self._partial = self._folder / f".{settings.name}.{ctx.job_dir.name}.partial{suffix}"
@@ -134,7 +134,7 @@ class ExportJob:
         self._done = 0
 
     def __enter__(self) -> Self:
-        _remove(self._partial)
+        remove_result(self._partial)
         with self._full_disk_named():
             self._writer = self._opened()
         for note in (self._look.note, self._writer.timing.note if isinstance(self._writer, VideoWriter) else ""):
@@ -150,7 +150,7 @@ class ExportJob:
         if self._writer is not None:
             with suppress(OSError):
                 self._writer.__exit__(kind or GeneratorExit, error, trace)
-        _remove(self._partial)
+        remove_result(self._partial)
 
     @property
     def frames(self) -> range:
@@ -206,8 +206,8 @@ class ExportJob:
                 facts = ExportFacts(target, size, self._kind, clock, self._look, first, modes, signer, _bytes(target))
                 write_sidecar(sidecar, facts, settings, self._ctx.project, merge_facts)
             except BaseException:
-                _remove(target)
-                _remove(sidecar)
+                remove_result(target)
+                remove_result(sidecar)
                 raise
         self._writer = None
         project = self._ctx.project
@@ -375,10 +375,3 @@ def _written(writer: VideoWriter | SequenceWriter) -> str:
 
 def _size(count: int) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,12 @@ MAX_SIDECAR = 64 << 20
 
 SECRET_SETTINGS = ("certificate", "private_key")
 """Settings that never go into a sidecar or a result: where a user keeps certificates is nobody's business."""
+
+UNFINISHED = ".*.partial*"
+"""Names of files and folders that are being exported; hidden until they are complete."""
+
+ABANDONED_S = 3600.0
+"""Nobody who still writes a file leaves it alone for so long."""
 
 _BLOCK = 1 << 20
 
@@ -105,3 +112,19 @@ def delete_result(project: Project, name: str) -> None:
     else:
         result.unlink(missing_ok=True)
     sidecar.unlink(missing_ok=True)
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove what exports left half-written that were killed and could not tidy up themselves."""
+    for path in folder.glob(UNFINISHED):
+        newest = max((part.lstat().st_mtime for part in (path, *list_images(path))), default=0.0)
+        if time.time() - newest > ABANDONED_S:
+            remove_result(path)
+
+
+def remove_result(path: Path) -> None:
+    """Remove a file, or a folder of pictures; fine when there is none."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

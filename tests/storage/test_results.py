@@ -14,7 +14,14 @@ from backend.core.settings import ExportSettings
 from backend.core.settings.export import CODECS
 from backend.storage.atomic import write_json
 from backend.storage.image import write_image
-from backend.storage.results import delete_result, file_facts, read_sidecar, sidecar_path, told_settings
+from backend.storage.results import (
+    delete_result,
+    file_facts,
+    read_sidecar,
+    remove_abandoned,
+    sidecar_path,
+    told_settings,
+)
 from backend.storage.workspace import Project, Workspace
 
 
@@ -101,3 +108,18 @@ def test_a_far_too_large_sidecar_is_not_read(project: Project) -> None:
     with sidecar_path(folder).open("r+b") as file:
         file.truncate(65 << 20)
     assert read_sidecar(folder) == {}
+
+
+def test_what_a_killed_export_left_goes_but_not_what_is_being_written(project: Project) -> None:
+    folder = project.results_dir
+    old, fresh, done = folder / ".a.job-1.partial.mp4", folder / ".b.job-2.partial.mp4", folder / "c.mp4"
+    for file in (old, fresh, done):
+        file.write_bytes(b"x")
+    abandoned, growing = folder / ".d.job-3.partial", folder / ".e.job-4.partial"
+    for pictures in (abandoned, growing):
+        pictures.mkdir()
+        write_image(pictures / "1.png", np.zeros((4, 4, 3), np.uint8))
+    for path in (old, done, abandoned / "1.png", abandoned, growing):
+        os.utime(path, (1, 1))
+    remove_abandoned(folder)
+    assert {path.name for path in folder.iterdir()} == {fresh.name, done.name, growing.name}

@@ -122,7 +122,7 @@ def test_a_contradiction_is_said_and_changes_nothing(desk):
     desk.edit(first_frame=3)
     said = desk.edit(last_frame=2)
     assert list(said) == [desk.tab.form.error]
-    assert "last frame has to lie behind" in said[desk.tab.form.error]
+    assert "last frame" in said[desk.tab.form.error]
     assert (desk.plan()["first_frame"], desk.plan()["last_frame"]) == (3, 0)
 
 
@@ -243,7 +243,7 @@ def test_only_what_does_something_is_offered(desk):
     amp = desk.edit(mode="hist-match")
     assert desk.tab._tick_acting(desk.view) == {}
     assert amp[desk.tab.form.widgets["hist_match_threshold"]]["visible"]
-    assert desk.edit(mode="overlay", model="amp")[desk.tab.form.widgets["hist_match_threshold"]]["visible"] is False
+    assert desk.edit(mode="overlay")[desk.tab.form.widgets["hist_match_threshold"]]["visible"] is False
     gray = desk.edit(model="gray")
     assert gray[desk.tab.form.widgets["gray_face"]]["visible"]
     assert gray[desk.tab.form.widgets["morph_factor"]]["visible"] is False

@@ -164,7 +164,7 @@ class TestWords:
         assert rows["Learning rate"][0] == "0.00005" and rows["Resolution"][0].endswith(" px")
         assert settings_of(job("train", settings={"what": 1})) is None
         asked = SummarySettings(model="anna", train={"batch_size": 6, "use_fp16": True})
-        assert ("Train", "2", False) in settings_rows("summary", asked)
+        assert ("Training settings", "2", False) in settings_rows("summary", asked)
         assert settings_of(job("unknown-stage")) is None
 
 
