@@ -1,4 +1,4 @@
-"""Looks with a name: some that come with the program, and those that the user saved."""
+"""Presets, looks with a name: some that come with the program, and those that the user saved."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ BUILT_IN: Mapping[str, Preset] = MappingProxyType(
 
 
 class PresetPanel:
-    """The closed group "Looks with a name". Place it inside a layout.
+    """The closed group "Presets". Place it inside a layout.
 
     Args:
         page: the page's context.
@@ -71,7 +71,7 @@ class PresetPanel:
         self.shelf = PresetShelf(page.workspace.root, "merge", BUILT_IN)
         self._plan_of = plan_of
         self._change = change
-        with gr.Accordion("Looks with a name", open=False, elem_classes="lk-more", elem_id="merge-presets"):
+        with gr.Accordion("Presets", open=False, elem_classes="lk-more", elem_id="merge-presets"):
             names = self.shelf.names()
             self.names = gr.Dropdown(names, value=names[0], label="Look", filterable=False, elem_id="merge-preset")
             self.note = gr.HTML(self._note_html(names[0]), elem_id="merge-preset-note")

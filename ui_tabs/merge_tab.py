@@ -209,7 +209,7 @@ class MergeTab:
         found = networks(self.page, project)
         last = clip.count if clip else 1
         held = plan.look_at(frame)
-        words = look_words(plan, frame, last) if clip else ""
+        words = look_words(plan, frame, last) if clip and clip.count else ""
         problem = self.plans.problem(project)
         command = self._command_html(view, plan, project)
         shown: Updates = {}

@@ -54,6 +54,24 @@
     else window.setTimeout(returnToTab, 150);
   }
 
+  // A number typed at a slider counts once it lies in the slider's range, at the latest when the field is left: on the
+  // way to 128 the 1 is no mistake, and what is shown afterwards is what the page has got.
+  let held = "";
+  function beyond(field) {
+    if (!field.matches?.('[data-testid="number-input"][min][max]')) return null;
+    const wanted = field.value === "" ? held : field.value;
+    const within = String(Math.min(Math.max(Number(wanted), Number(field.min)), Number(field.max)));
+    return field.value !== "" && Number(within) === Number(field.value) ? null : within;
+  }
+  document.addEventListener("focusin", (event) => { held = event.target.value; });
+  document.addEventListener("input", (event) => { if (beyond(event.target) !== null) event.stopPropagation(); }, true);
+  document.addEventListener("blur", (event) => {
+    const within = beyond(event.target);
+    if (within === null) return;
+    event.target.value = within;
+    event.target.dispatchEvent(new Event("input", { bubbles: true }));
+  }, true);
+
   window.setInterval(keepProject, 1000);
   returnToTab();
 

@@ -33,7 +33,7 @@ STAGES_OF_TAB: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "sort": ("persons", "sort", "faceset", "resize-faces", "gray-faces", "add-faces"),
         "train": ("train",),
         "merge": ("merge",),
-        "export": ("export",),
+        "export": ("export", "render"),
     }
 )
 
@@ -130,12 +130,14 @@ def _merge(status: ProjectStatus) -> Step:
         return Step("merge", "missing", there, "There is no trained model yet.", "train")
     if not status.dst.frames or not status.dst.faces:
         return Step("merge", "missing", there, "The frames and faces of the destination are missing.", "extract")
-    return Step("merge", "done" if status.merged else "ready", there)
+    if 0 < status.merged < status.dst.frames:
+        there = f"{status.merged:,} of {count(status.dst.frames, 'frame')} merged"
+    return Step("merge", "done" if status.merged >= status.dst.frames else "ready", there)
 
 
 def _export(status: ProjectStatus) -> Step:
     there = count(status.results, "result")
-    if not status.merged:
+    if not status.merged and not status.results and _merge(status).mark == "missing":
         return Step("export", "missing", there, "There are no merged frames yet.", "merge")
     return Step("export", "done" if status.results else "ready", there)
 

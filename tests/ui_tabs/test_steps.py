@@ -58,6 +58,15 @@ def test_the_whole_path_is_done():
     assert {step.mark for step in found.values()} == {"done"}
 
 
+def test_a_merge_of_some_frames_is_not_done_and_an_export_needs_no_merged_frames():
+    trained = {"src": FACES, "dst": FACES, "models": (ModelStatus(name="m", iteration=5),)}
+    some = by_name(ProjectStatus(**trained, merged=4))
+    assert (some["merge"].mark, some["merge"].there) == ("ready", "4 of 9 frames merged")
+    none = by_name(ProjectStatus(**trained))
+    assert (none["merge"].mark, none["export"].mark) == ("ready", "ready")
+    assert by_name(ProjectStatus(**trained), jobs=[job("render", JobState.RUNNING)])["export"].mark == "running"
+
+
 @pytest.mark.parametrize(
     ("state", "mark"),
     [
