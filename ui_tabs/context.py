@@ -45,6 +45,7 @@ class View:
         local: small choices of the tabs (side, page of a gallery, selection), by "<tab>.<name>".
         waiting: what is new and has not been sent yet, by tab.
         beats: how often something was new.
+        filling: when all forms were asked for that are still on their way to the browser (monotonic), else 0.
     """
 
     project: str = ""
@@ -53,6 +54,7 @@ class View:
     local: dict[str, Any] = field(default_factory=dict)
     waiting: dict[str, Updates] = field(default_factory=dict)
     beats: int = 0
+    filling: float = 0.0
 
     def changed(self, key: str, fingerprint: Any) -> bool:
         """Whether this differs from the last fingerprint noted under the key; notes the new one."""

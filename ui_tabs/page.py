@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -23,6 +24,8 @@ from ui_tabs.sort_tab import build_sort_tab
 from ui_tabs.train_tab import build_train_tab
 
 TICK_S = 1.5
+FILLED_WITHIN_S = 10.0
+"""A browser that has not said for so long that the forms are there went away meanwhile."""
 
 BUILDERS = (
     build_project_tab,
@@ -75,7 +78,7 @@ class _Dispatcher:
         shown = self._changes(view, name)
         with self._lock:
             view.waiting[name] = _all_of(view.waiting.get(name, {}), shown)
-            if not view.waiting[name]:
+            if not view.waiting[name] or _on_its_way(view):
                 return gr.skip()
             view.beats += 1
             return {self.pulses[name]: view.beats}
@@ -83,10 +86,13 @@ class _Dispatcher:
     def deliver(self, name: str, view: View) -> Any:
         """What is new in the header and a tab."""
         with self._lock:
+            if _on_its_way(view):
+                return gr.skip()
             return view.waiting.pop(name, None) or gr.skip()
 
     def fill(self, view: View) -> Any:
-        """All forms as they are on disk, and what changed."""
+        """All forms as they are on disk, and what changed. Nothing else is sent until filled(): it would overtake."""
+        view.filling = time.monotonic()
         shown: Updates = {}
         for name, tab in self.tabs.items():
             shown.update(self._told(view, (name, "fill"), tab.fill))
@@ -96,6 +102,11 @@ class _Dispatcher:
                 shown = _all_of(part, shown)
             view.waiting.clear()
         return shown or gr.skip()
+
+    def filled(self, view: View) -> Any:
+        """The browser shows what fill() gave: what became new meanwhile may follow."""
+        view.filling = 0.0
+        return self.look(view)
 
     def load(self, view: View, request: gr.Request) -> Any:
         """The page was opened: the project named in the address, else the last one."""
@@ -132,14 +143,21 @@ class _Dispatcher:
         return shown
 
 
+def _on_its_way(view: View) -> bool:
+    """Whether all forms were asked for and the browser does not show them yet."""
+    return bool(view.filling) and time.monotonic() - view.filling < FILLED_WITHIN_S
+
+
 def _wire(demo: gr.Blocks, page: PageContext, header: Header, tabs: Sequence[TabHandles]) -> None:
     ask = _Dispatcher(page, header, tabs)
     always = {"concurrency_limit": None, **page.quiet}
     pulses = list(ask.pulses.values())
     timer = gr.Timer(TICK_S)
     timer.tick(ask.look, page.view, pulses, **always)
-    demo.load(ask.load, page.view, ask.outputs, **always)
-    page.on(header.project.input, ask.switch, [page.view, header.project], ask.outputs, concurrency_limit=None)
+    loaded = demo.load(ask.load, page.view, ask.outputs, **always)
+    loaded.then(ask.filled, page.view, pulses, **always)
+    chosen = page.on(header.project.input, ask.switch, [page.view, header.project], ask.outputs, concurrency_limit=None)
+    chosen.then(ask.filled, page.view, pulses, **always)
     for tab in tabs:
         tab.tab.select(_selector(tab.name, ask.look), page.view, pulses, **always)
         pulse, shown = ask.pulses[tab.name], ask.outputs_of(tab.name)
@@ -147,7 +165,8 @@ def _wire(demo: gr.Blocks, page: PageContext, header: Header, tabs: Sequence[Tab
     for event in page.refreshing:
         event.then(ask.look, page.view, pulses, **always)
     for event in page.refilling:
-        event.then(ask.fill, page.view, ask.outputs, **always)
+        shown = event.then(ask.fill, page.view, ask.outputs, **always)
+        shown.then(ask.filled, page.view, pulses, **always)
 
 
 def _selector(name: str, look: Callable[[View], Any]) -> Callable[[View], Any]:

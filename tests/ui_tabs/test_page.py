@@ -121,6 +121,19 @@ def test_what_was_not_sent_yet_is_sent_with_the_next(built, monkeypatch):
     assert not told(ask.deliver("queue", view))
 
 
+def test_nothing_overtakes_the_forms_on_their_way_to_the_browser(built, monkeypatch):
+    page, _ = built
+    look = handler(page, "look")
+    view, ask = View(project="film", tab="queue"), look.__self__
+    ask.fill(view)
+    news = iter([{ask.tabs["queue"].outputs[0]: "later"}, {}])
+    monkeypatch.setattr(ask, "_changes", lambda view, name: next(news))
+    assert not told(look(view))
+    assert not told(ask.deliver("queue", view))
+    assert told(ask.filled(view))
+    assert list(ask.deliver("queue", view).values()) == ["later"]
+
+
 @pytest.mark.parametrize("tab", TITLES)
 def test_every_tab_shows_without_a_project(built, tab):
     page, _ = built
