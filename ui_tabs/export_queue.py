@@ -7,13 +7,13 @@ from typing import Any
 import gradio as gr
 
 from backend.core.jobs import JobRequest, JobState
-from backend.devices import BEST, resolve_device
+from backend.core.settings.export import result_name
 from backend.jobs.store import JobRecord
 from ui_tabs.context import OPEN_STATES, PageContext, Updates, View
 from ui_tabs.job_panel import empty_html
-from ui_tabs.job_words import places_word, why_it_waits
+from ui_tabs.queue_moves import job_place, move, waiting_note
 from ui_tabs.queue_rows import ROW_SCRIPT, Act, Row, rows_html
-from ui_tabs.queue_tab import HELD, hold_html, waiting_acts
+from ui_tabs.queue_tab import hold_html, waiting_acts
 
 STAGES = ("merge", "export", "render")
 NOTHING = "Merges and exports that run or wait are listed here. Further ones can be started meanwhile."
@@ -45,23 +45,9 @@ class ExportQueue:
 
         def act(view: View, event: gr.EventData) -> None:
             data: dict[str, Any] = getattr(event, "_data", None) or {}
-            self.act(view, str(data.get("act", "")), str(data.get("job", "")))
+            move(self.page, view, str(data.get("act", "")), str(data.get("job", "")))
 
         self.page.act(self.rows.select, act, self.page.view, None)
-
-    def act(self, view: View, name: str, job: str) -> None:
-        """Do what a button of the list says."""
-        manager, project = self.page.manager, self.page.need_project(view)
-        if name == "show":
-            view.local["queue.job"] = job
-        elif name in ("stop", "cancel"):
-            manager.stop(project, job)
-        elif name in ("up", "down"):
-            manager.reorder(project, job, -1 if name == "up" else 1)
-        elif name == "next":
-            manager.run_next(project, job)
-        elif name in ("hold", "release"):
-            manager.hold(project, name == "hold")
 
     def html(self, view: View) -> str:
         """The list: what runs, then what waits, in its order."""
@@ -79,29 +65,18 @@ class ExportQueue:
         for job in own:
             if job.request.stage in STAGES:
                 ahead = [*running, *queued[: queued.index(job)]]
-                rows.append(Row(job, self._place(job), self._note(job, ahead, held), waiting_acts(own, job)))
+                note = waiting_note(self.page, job, ahead, held)
+                rows.append(Row(job, self._place(job), note, waiting_acts(own, job)))
         hold = hold_html(held, bool(rows))
         if not rows:
             return hold + empty_html(NOTHING)
         return f'{hold}{rows_html(rows, "")}<p class="lk-note">{OPEN_QUEUE}</p>'
 
-    def _note(self, job: JobRecord, ahead: list[JobRecord], held: bool) -> str:
-        if held and not job.request.foreground:
-            return HELD
-        return why_it_waits(job, ahead, self._best(), self.page.manager.devices())
-
     def _place(self, job: JobRecord) -> str:
-        names = (target_name(job.request), places_word(job, self._best(), self.page.manager.devices()))
-        return ", ".join(filter(None, names))
-
-    def _best(self) -> str | None:
-        devices = self.page.manager.devices()
-        return resolve_device(BEST, devices).name if devices else None
+        return ", ".join(filter(None, (target_name(job.request), job_place(self.page, job))))
 
 
 def target_name(request: JobRequest) -> str:
     """The file that an export makes, by its settings; "" for a merge."""
     name, container = request.settings.get("name"), request.settings.get("container", "mp4")
-    if request.stage not in ("export", "render") or not name:
-        return ""
-    return str(name) if container == "png" else f"{name}.{container}"
+    return result_name(str(name), str(container)) if request.stage in ("export", "render") and name else ""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from backend.core.errors import BadInputError
 from backend.core.settings import ExportSettings, MergeSettings, RenderSettings
+from backend.core.settings.export import result_name
 from backend.jobs.command import command_line
 from backend.storage.merge_plan import plan_path
 from backend.storage.model_folder import ModelFolder
@@ -16,7 +17,7 @@ from ui_tabs.job_panel import command_html
 from ui_tabs.merge_clip import MergeClips
 from ui_tabs.merge_plans import PlanBook
 from ui_tabs.merge_strip import MergedFrames, standing_words
-from ui_tabs.steps import count
+from ui_tabs.steps import count, merge_missing
 
 STAGES = ("export", "render")
 
@@ -67,13 +68,9 @@ class ExportRuns:
 
     def render_state(self, view: View, project: Project | None) -> RunState:
         """Whether merge and export can start, and what it takes."""
-        if project is None:
-            return RunState("No project is open.")
-        if not project.models():
-            return RunState("There is no trained model yet. Make one in the Train tab.")
-        dst = project.status().dst
-        if not dst.faces or not (dst.frames or (dst.video and project.side("dst").frame_table_path.exists())):
-            return RunState("The frames and faces of the destination are missing. Make them in the Extract tab.")
+        missing = merge_missing(project)
+        if project is None or missing:
+            return RunState(missing)
         problem = self._plans.problem(project)
         if problem:
             return RunState(f"{problem} Change a setting in the Merge tab to replace it.")
@@ -134,7 +131,7 @@ def name_note(project: Project | None, settings: ExportSettings) -> str:
     """That a result of this name is there already; "" when there is none."""
     if project is None:
         return ""
-    name = settings.name if settings.container == "png" else f"{settings.name}.{settings.container}"
+    name = result_name(settings.name, settings.container)
     if not (project.results_dir / name).exists():
         return ""
     return f"There is a result named {name} already. It stays; the new one gets a number behind its name."

@@ -28,6 +28,7 @@ from ui_tabs.merge_presets import PresetPanel
 from ui_tabs.merge_strip import standing_words
 from ui_tabs.merge_view import MergeViewer, shown_frame
 from ui_tabs.result_words import result_words
+from ui_tabs.steps import merge_missing
 
 EXPORT_LINK = (
     '<button type="button" class="lk-link" data-goto="export">Merge and export in one go</button> is in the Export tab.'
@@ -255,15 +256,7 @@ class MergeTab:
     # -- jobs
 
     def _missing(self, view: View) -> str:
-        project = self.page.project(view)
-        if project is None:
-            return "No project is open."
-        if not project.models():
-            return "There is no trained model yet. Make one in the Train tab."
-        dst = project.status().dst
-        if not dst.faces or not (dst.frames or (dst.video and project.side("dst").frame_table_path.exists())):
-            return "The frames and faces of the destination are missing. Make them in the Extract tab."
-        return ""
+        return merge_missing(self.page.project(view))
 
     def _begin(self, values: Mapping[Any, Any]) -> Updates:
         view: View = values[self.page.view]

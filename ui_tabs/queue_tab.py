@@ -10,7 +10,6 @@ import gradio as gr
 
 from backend.core.errors import BadInputError
 from backend.core.jobs import JobState
-from backend.devices import BEST, resolve_device
 from backend.jobs.command import command_line
 from backend.jobs.store import JobRecord
 from ui_tabs.context import PageContext, TabHandles, Updates, View
@@ -20,11 +19,10 @@ from ui_tabs.job_words import (
     again_word,
     foreign_jobs,
     job_title,
-    places_word,
     settings_of,
     went_on_as,
-    why_it_waits,
 )
+from ui_tabs.queue_moves import HELD, best_device, job_place, move, waiting_note
 from ui_tabs.queue_rows import LOG_SCRIPT, ROW_SCRIPT, Act, Row, detail_html, rows_html
 from ui_tabs.result_words import result_words
 
@@ -32,7 +30,6 @@ FINISHED_SHOWN = 20
 LOG_LINES = 200
 NO_RUNNING = "A running job shows its progress here. Start one in the tab of its step."
 NO_WAITING = "Jobs wait here while the device they need, or what they build on, is busy."
-HELD = "The queue is held: nothing new starts."
 NO_FINISHED = "Jobs that have ended are listed here with their result."
 NO_CHOSEN = "Log, settings and command line of a job appear here. Press the name of one."
 
@@ -86,7 +83,7 @@ class QueueTab:
 
     def _running_html(self, jobs: Sequence[JobRecord], picked: str) -> str:
         rows = [
-            Row(job, self._place(job), acts=(Act("stop", "Stop", job.status.state is JobState.RUNNING),))
+            Row(job, job_place(self.page, job), acts=(Act("stop", "Stop", job.status.state is JobState.RUNNING),))
             for job in reversed(jobs)
             if job.status.state in (JobState.RUNNING, JobState.STOPPING)
         ]
@@ -99,15 +96,12 @@ class QueueTab:
         held = bool(view.project) and manager.held(view.project)
         if not own:
             return hold_html(held, bool(running)) + empty_html(NO_WAITING)
-        best, devices = self._best(), manager.devices()
         rows = []
         for job in own:
-            ahead = [*running, *queued[: queued.index(job)]]
-            note = HELD if held and not job.request.foreground else why_it_waits(job, ahead, best, devices)
-            rows.append(Row(job, self._place(job), note, waiting_acts(own, job)))
-        lines = "".join(
-            f'<p class="lk-why">{html.escape(text)}</p>' for text in foreign_jobs(own, running, best, devices)
-        )
+            note = waiting_note(self.page, job, [*running, *queued[: queued.index(job)]], held)
+            rows.append(Row(job, job_place(self.page, job), note, waiting_acts(own, job)))
+        foreign = foreign_jobs(own, running, best_device(self.page), manager.devices())
+        lines = "".join(f'<p class="lk-why">{html.escape(text)}</p>' for text in foreign)
         return f"{hold_html(held, True)}{lines}{rows_html(rows, picked)}"
 
     def _finished_html(self, view: View, jobs: Sequence[JobRecord], picked: str) -> str:
@@ -122,7 +116,9 @@ class QueueTab:
 
     def _tick_detail(self, view: View, job: JobRecord | None, jobs: Sequence[JobRecord]) -> Updates:
         later = went_on_as(job, jobs) if job else None
-        stamp = (job.id, job.status.state, job.status.error, later and later.id, self._place(job)) if job else None
+        stamp = (
+            (job.id, job.status.state, job.status.error, later and later.id, job_place(self.page, job)) if job else None
+        )
         if not view.changed("queue.detail", stamp):
             return {}
         if job is None:
@@ -130,9 +126,9 @@ class QueueTab:
         settings = settings_of(job)
         command = command_line(job.request.stage, view.project, settings, self.page.shown_root) if settings else ""
         after = f"A later job went on with it: {later.id}." if later else again_sentence(job, self._saved(job))
-        row = Row(job, self._place(job), result_words(job) or job.status.message)
+        row = Row(job, job_place(self.page, job), result_words(job) or job.status.message)
         if not job.status.state.final:
-            row = Row(job, self._place(job))
+            row = Row(job, job_place(self.page, job))
         return {self.detail: detail_html(row, settings, command, after)}
 
     def _tick_log(self, view: View, job: JobRecord | None) -> Updates:
@@ -157,13 +153,6 @@ class QueueTab:
         ]
         return int(saves[-1].get("iteration") or 0) if saves else 0
 
-    def _place(self, job: JobRecord) -> str:
-        return places_word(job, self._best(), self.page.manager.devices())
-
-    def _best(self) -> str | None:
-        devices = self.page.manager.devices()
-        return resolve_device(BEST, devices).name if devices else None
-
     # -- what is done
 
     def _wire(self, rows: Any) -> None:
@@ -174,21 +163,12 @@ class QueueTab:
         self.page.act(rows.select, act, self.page.view, None)
 
     def _act(self, view: View, name: str, job: str) -> None:
-        manager, project = self.page.manager, self.page.need_project(view)
-        if name == "show":
-            view.local["queue.job"] = job
-        elif name == "more":
+        if name == "more":
             view.local["queue.limit"] = int(view.local.get("queue.limit", FINISHED_SHOWN)) + 5 * FINISHED_SHOWN
-        elif name in ("stop", "cancel"):
-            manager.stop(project, job)
-        elif name in ("up", "down"):
-            manager.reorder(project, job, -1 if name == "up" else 1)
-        elif name == "next":
-            manager.run_next(project, job)
-        elif name in ("hold", "release"):
-            manager.hold(project, name == "hold")
         elif name == "again":
             self._again(view, job)
+        else:
+            move(self.page, view, name, job)
 
     def _again(self, view: View, job: str) -> None:
         reason = self.page.consent_missing(view)

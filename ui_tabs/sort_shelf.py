@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from backend.core.errors import BadInputError
 from backend.core.faces import FILLED, MANUAL
+from backend.storage.face_tracks_index import person_name
 from backend.storage.faceset import FaceRecord
 from backend.storage.sort_values import read_values
 from backend.storage.workspace import SideFiles
@@ -84,7 +85,7 @@ class Shelf:
 
     def person_words(self, person: int) -> str:
         """What a person is called."""
-        return self.titles.get(person) or f"person {person + 1}"
+        return person_name(person, self.titles)
 
     @property
     def pose_counts(self) -> Ints:

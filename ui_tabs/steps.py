@@ -9,7 +9,7 @@ from typing import Literal
 
 from backend.core.jobs import JobState
 from backend.jobs.store import JobRecord
-from backend.storage.workspace import ProjectStatus
+from backend.storage.workspace import Project, ProjectStatus
 
 Mark = Literal["done", "ready", "running", "missing", "failed"]
 
@@ -82,6 +82,18 @@ def steps(status: ProjectStatus | None, consent: str, jobs: Sequence[JobRecord])
         _export(status),
     ]
     return [_with_jobs(step, jobs) for step in found]
+
+
+def merge_missing(project: Project | None) -> str:
+    """What is missing before a project can be merged, in a sentence; "" when nothing is."""
+    if project is None:
+        return "No project is open."
+    if not project.models():
+        return "There is no trained model yet. Make one in the Train tab."
+    dst = project.status().dst
+    if not dst.faces or not (dst.frames or (dst.video and project.side("dst").frame_table_path.exists())):
+        return "The frames and faces of the destination are missing. Make them in the Extract tab."
+    return ""
 
 
 def _project(status: ProjectStatus, consent: str) -> Step:

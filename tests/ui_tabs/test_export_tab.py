@@ -32,6 +32,7 @@ from ui_tabs.export_form import Abilities
 from ui_tabs.export_queue import target_name
 from ui_tabs.export_runs import name_note
 from ui_tabs.export_tab import ExportTab
+from ui_tabs.queue_moves import move
 
 FRAMES = 6
 
@@ -258,17 +259,17 @@ def test_the_queue_lists_merges_and_exports_in_their_order(tab: ExportTab, view:
     second = store.create("export", ExportSettings(name="two", container="png"), lane="io")
     shown = tab.queue.html(view)
     assert shown.index("one.mp4") < shown.index("two") and "Stop after the running jobs" in shown
-    tab.queue.act(view, "next", second)
+    move(tab.page, view, "next", second)
     shown = tab.queue.html(view)
     assert shown.index(f'data-row="{second}"') < shown.index(f'data-row="{first}"')
-    tab.queue.act(view, "down", second)
+    move(tab.page, view, "down", second)
     assert [job.id for job in tab.page.manager.queued()] == [first, second]
-    tab.queue.act(view, "hold", "")
+    move(tab.page, view, "hold", "")
     assert tab.page.manager.held("film") and "The queue is held" in tab.queue.html(view)
-    tab.queue.act(view, "release", "")
-    tab.queue.act(view, "cancel", first)
+    move(tab.page, view, "release", "")
+    move(tab.page, view, "cancel", first)
     assert store.status(first).state is JobState.STOPPED and first not in tab.queue.html(view)
-    tab.queue.act(view, "show", second)
+    move(tab.page, view, "show", second)
     assert view.local["queue.job"] == second
     assert target_name(store.record(second).request) == "two"
 

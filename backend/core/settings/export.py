@@ -173,6 +173,11 @@ class ExportSettings(Settings):
         return ""
 
 
+def result_name(name: str, container: str) -> str:
+    """Name of what an export makes: a file, or a folder of pictures."""
+    return name if container == "png" else f"{name}.{container}"
+
+
 class RenderSettings(MergeSettings, ExportSettings):
     """Merge and encode in one go, frame by frame, without writing the merged frames unless they are to be kept."""
 
