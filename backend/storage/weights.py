@@ -2,39 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import http.client
 import importlib.util
-import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
-from backend.core.errors import BadInputError, DamagedFileError, WeightsMissingError
+from backend.core.errors import BadInputError, DamagedFileError
 from backend.core.network_files import ENHANCERS, SEGMENTATION, first_network
-from backend.storage.atomic import replacing
+from backend.storage.download import WeightFile, download, file_sha256
 
 Kind = Literal["detector", "landmarker", "recogniser"]
-
-_TIMEOUT_S = 10.0
-_BLOCK = 1 << 18
-
-
-@dataclass(frozen=True)
-class WeightFile:
-    """One file that has to be downloaded.
-
-    Attributes:
-        file: name in the weights folder.
-        url: where it can be had.
-        sha256: checksum, empty where none is known.
-    """
-
-    file: str
-    url: str
-    sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -305,37 +284,9 @@ def _package_paths(entry: Entry) -> tuple[Path, ...]:
 def _obtain_file(name: str, wanted: WeightFile, weights_dir: Path) -> Path:
     path = weights_dir / wanted.file
     if not path.is_file():
-        _download(name, wanted, path)
-    elif wanted.sha256 and _sha256(path) != wanted.sha256:
+        download(name, wanted, path)
+    elif wanted.sha256 and file_sha256(path) != wanted.sha256:
         raise DamagedFileError(
             f"{path} is damaged or another file: its checksum is wrong.", f"Delete it and download {wanted.url} again."
         )
     return path
-
-
-def _download(name: str, wanted: WeightFile, path: Path) -> None:
-    """Fetch a file, check it, and only then put it in its place. WeightsMissingError when anything fails."""
-    digest, size = hashlib.sha256(), 0
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with urllib.request.urlopen(wanted.url, timeout=_TIMEOUT_S) as answer, replacing(path) as file:
-            while block := answer.read(_BLOCK):
-                file.write(block)
-                digest.update(block)
-                size += len(block)
-            expected = answer.headers.get("Content-Length")
-            if expected is not None and size != int(expected):
-                raise WeightsMissingError(name, wanted.url, path, "the connection broke")
-            if wanted.sha256 and digest.hexdigest() != wanted.sha256:
-                raise WeightsMissingError(name, wanted.url, path, "what was downloaded has a wrong checksum")
-    except (OSError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", None) or error
-        raise WeightsMissingError(name, wanted.url, path, " ".join(str(reason).split())) from error
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ def answer_with(monkeypatch: pytest.MonkeyPatch, *args) -> list[str]:
         assert 0 < timeout <= 15
         return Answer(*args)
 
-    monkeypatch.setattr(weights.urllib.request, "urlopen", urlopen)
+    monkeypatch.setattr(urllib.request, "urlopen", urlopen)
     return asked
 
 
@@ -37,7 +38,7 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     def urlopen(url: str, timeout: float) -> None:
         raise urllib.error.URLError("Name or service not known")
 
-    monkeypatch.setattr(weights.urllib.request, "urlopen", urlopen)
+    monkeypatch.setattr(urllib.request, "urlopen", urlopen)
 
 
 def test_the_catalogue_says_what_is_there_and_how_to_get_the_rest(tmp_path: Path) -> None:
