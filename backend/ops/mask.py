@@ -15,6 +15,7 @@ FloatMask = npt.NDArray[np.float32]
 
 _LARGEST_STEP = 40  # pixels that one pass of erosion moves the edges apart; even, so that passes stay centred
 _LEVELS, _ZERO_LEVEL = np.float32(40000), 12000  # of 16 bits; cubic enlarging leaves values below 0 and above 1
+_AREA_GROWS = 0.025
 _HALVED_FROM = 60  # pixels of the kernel; from here on halving changes less than 0.4 levels of 8 bits
 _HALVING_VARIANCE = 0.25  # pixels^2 of the half size: 1/16 of means of two, 3/16 of linear steps between
 
@@ -45,17 +46,27 @@ def hull_mask(
 
 def eyes_mask(shape_hw: tuple[int, ...], landmarks_68x2: npt.ArrayLike) -> FloatMask:
     """Both eyes, grown and softened with the height of the image; (h, w) float32 0..1."""
-    return _soft_hulls(shape_hw, landmarks_68x2, (range(36, 42), range(42, 48)))
+    return _soft_hulls(shape_hw, landmarks_68x2, (range(36, 42), range(42, 48)), shape_hw[0] // 32)
 
 
 def mouth_mask(shape_hw: tuple[int, ...], landmarks_68x2: npt.ArrayLike) -> FloatMask:
     """Inside of the lips, grown and softened with the height of the image; (h, w) float32 0..1."""
-    return _soft_hulls(shape_hw, landmarks_68x2, (range(60, 68),))
+    return _soft_hulls(shape_hw, landmarks_68x2, (range(60, 68),), shape_hw[0] // 32)
 
 
 def eyes_mouth_mask(shape_hw: tuple[int, ...], landmarks_68x2: npt.ArrayLike) -> FloatMask:
     """Eyes and mouth together, clipped; (h, w) float32 0..1."""
     return np.minimum(eyes_mask(shape_hw, landmarks_68x2) + mouth_mask(shape_hw, landmarks_68x2), 1.0)
+
+
+def eyes_area(shape_hw: tuple[int, ...], landmarks_68x2: npt.ArrayLike) -> FloatMask:
+    """Both eyes, grown by 2.5 % of the height and softened, as faceswap weighs them; (h, w) float32 0..1."""
+    return _soft_hulls(shape_hw, landmarks_68x2, (range(36, 42), range(42, 48)), round(shape_hw[0] * _AREA_GROWS))
+
+
+def mouth_area(shape_hw: tuple[int, ...], landmarks_68x2: npt.ArrayLike) -> FloatMask:
+    """The mouth with its lips, grown by 2.5 % of the height and softened; (h, w) float32 0..1."""
+    return _soft_hulls(shape_hw, landmarks_68x2, (range(48, 60),), round(shape_hw[0] * _AREA_GROWS))
 
 
 def polygons_mask(shape_hw: tuple[int, ...], polygons: Iterable[tuple[int, npt.ArrayLike]]) -> FloatMask:
@@ -161,10 +172,11 @@ def _raise_brows(landmarks: npt.NDArray[np.generic], amount: float) -> npt.NDArr
     return raised
 
 
-def _soft_hulls(shape_hw: tuple[int, ...], landmarks_68x2: npt.ArrayLike, groups: Sequence[range]) -> FloatMask:
-    """Filled hulls of landmark groups, dilated by an ellipse of h // 32 and blurred with a kernel of about h // 16."""
-    height = shape_hw[0]
-    grow, soft = max(height // 32, 1), height // 16
+def _soft_hulls(
+    shape_hw: tuple[int, ...], landmarks_68x2: npt.ArrayLike, groups: Sequence[range], grow: int
+) -> FloatMask:
+    """Filled hulls of landmark groups, grown by an ellipse of ``grow`` px, blurred with a kernel of about h // 16."""
+    grow, soft = max(grow, 1), shape_hw[0] // 16
     size = soft + 1 - soft % 2
     mask = np.zeros(shape_hw[:2], dtype=np.float32)
     hulls = [np.asarray(landmarks_68x2).astype(np.int32)[list(group)] for group in groups]

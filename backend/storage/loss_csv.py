@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from backend.storage.atomic import replacing
 from backend.storage.loss_history import LossHistory
-from backend.storage.term_history import TERMS, TermHistory
+from backend.storage.term_history import TermHistory
 
 _ROWS = 50_000
 
@@ -24,7 +24,7 @@ def write_csv(losses: LossHistory, terms: TermHistory, path: Path) -> int:
         number of lines without the heading.
     """
     reports = terms.records()
-    names = [name for name in TERMS if np.isfinite(reports[name]).any()]
+    names = [name for name in (reports.dtype.names or ())[1:] if np.isfinite(reports[name]).any()]
     written = 0
     with replacing(path, durable=False) as file:
         file.write((",".join(["iteration", "time", "src", "dst", *names]) + "\n").encode())

@@ -16,9 +16,12 @@ class FaceBatch:
         target: the same faces un-warped (B, C, R, R).
         mask: full face masks (B, 1, R, R).
         eyes_mouth: masks of eyes and mouth (B, 1, R, R); None when nothing needs them.
+        eyes, mouth: masks of either, (B, 1, R, R), where the losses weigh them apart; else None.
     """
 
     warped: Tensor
     target: Tensor
     mask: Tensor
     eyes_mouth: Tensor | None = None
+    eyes: Tensor | None = None
+    mouth: Tensor | None = None

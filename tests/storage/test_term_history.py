@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from backend.core.settings.train import LossName
 from backend.storage.model_folder import ModelFolder
-from backend.storage.term_history import RECORD, TERMS, TermHistory
+from backend.storage.term_history import LOSSES, PLAIN_RECORD, RECORD, TERMS, TermHistory
 
 
 def filled(tmp_path: Path, count: int) -> TermHistory:
@@ -25,7 +26,7 @@ def test_parts_that_were_on_have_a_curve(tmp_path: Path) -> None:
     assert set(curve.terms) == {"structure_src", "gan"}
     assert curve.terms["structure_src"].tolist() == [1, 2, 3, 4, 5, 6, 7, 8]
     np.testing.assert_array_equal(curve.terms["gan"], [math.nan] * 4 + [1.0] * 4)
-    assert RECORD.itemsize == 4 + 4 * len(TERMS)
+    assert RECORD.itemsize == 4 + 4 * len(TERMS) + 4 + 4 * 8
 
 
 def test_decimation_takes_means_of_what_was_on(tmp_path: Path) -> None:
@@ -57,6 +58,53 @@ def test_torn_record_and_truncate(tmp_path: Path) -> None:
     assert history.records()["iteration"].tolist() == [10, 20]
 
 
+def test_chosen_losses_have_curves_too(tmp_path: Path) -> None:
+    history = filled(tmp_path, 2)
+    history.append(30, {"ssim_src": 1.0, "ssim_dst": 2.0, "mask_src": 0.5})
+    history.append(40, {"lpips_alex_src": 4.0, "lpips_alex_dst": 5.0, "ssim_src": 0.5, "ssim_dst": 1.0})
+    history.append(50, {"ssim_src": math.nan, "ssim_dst": 3.0})
+    terms = history.curve().terms
+    assert list(terms) == [
+        *("structure_src", "mask_src", "gan"),
+        *("ssim_src", "ssim_dst", "lpips_alex_src", "lpips_alex_dst"),
+    ]
+    nan = math.nan
+    np.testing.assert_array_equal(terms["ssim_src"], [nan, nan, 1, 0.5, nan])
+    np.testing.assert_array_equal(terms["ssim_dst"], [nan, nan, 2, 1, 3])
+    np.testing.assert_array_equal(terms["lpips_alex_dst"], [nan, nan, nan, 5, nan])
+    assert "ssim_src" not in (history.curve(since=50).terms)
+    assert history.curve(last=10).terms["ssim_dst"].tolist() == [3]
+    history.truncate(35)
+    assert history.records()["ssim_src"][-1] == 1
+    assert len(history.records()) == 3
+
+
+def test_all_losses_of_the_settings_are_known() -> None:
+    assert set(LOSSES) == set(LossName.__args__)
+    assert list(LOSSES).index("ssim") == 5
+
+
+def test_files_of_the_first_version_are_read_and_go_on(tmp_path: Path) -> None:
+    rows = np.array([(0, *[math.nan] * len(TERMS))] * 3, PLAIN_RECORD)
+    rows["iteration"], rows["pixel_dst"] = [10, 20, 30], [1, 2, 3]
+    for count in (1, 3):
+        path = tmp_path / f"{count}.bin"
+        path.write_bytes(rows[:count].tobytes())
+        history = TermHistory(path)
+        assert history.curve().terms["pixel_dst"].tolist() == [1, 2, 3][:count]
+        assert history.curve(since=10).count == count - 1
+        before = path.read_bytes()
+        history.sync()
+        assert path.read_bytes() == before
+        history.append(40, {"pixel_dst": 4.0, "mae_src": 1.0, "mae_dst": 2.0})
+        assert history.curve().iteration.tolist() == [*[10, 20, 30][:count], 40]
+        assert history.curve().terms["pixel_dst"].tolist() == [*[1, 2, 3][:count], 4]
+        assert history.curve().terms["mae_dst"][-1] == 2
+        assert not np.isfinite(history.records()["gan"]).any()
+    history.truncate(20)
+    assert history.records()["iteration"].tolist() == [10, 20]
+
+
 def test_table_of_the_whole_life(tmp_path: Path) -> None:
     folder = ModelFolder(tmp_path / "first")
     count = 100_007
@@ -73,6 +121,12 @@ def test_table_of_the_whole_life(tmp_path: Path) -> None:
     assert lines[3][4:] == ["", "0.25"]
     assert lines[100_003][4:] == ["1e-07", "0.5"]
     assert float(lines[count][2]) == pytest.approx(1 / count, rel=1e-6)
+    folder.terms.append(100_005, {"flip_src": 0.25, "flip_dst": 0.5})
+    folder.write_csv(tmp_path / "loss.csv")
+    with (tmp_path / "loss.csv").open(newline="") as file:
+        lines = list(csv.reader(file))
+    assert lines[0][4:] == ["mask_src", "gan", "flip_src", "flip_dst"]
+    assert lines[100_005][4:] == ["", "", "0.25", "0.5"]
 
 
 def test_table_without_losses_has_a_heading(tmp_path: Path) -> None:

@@ -5,6 +5,9 @@ On a CPU this is several times faster than a convolution per channel, and it is 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Literal
+
 import torch
 from torch import Tensor
 
@@ -13,6 +16,11 @@ def gaussian_window(size: int, sigma: float, device: torch.device | None = None)
     """Normalised one-dimensional Gaussian, (size,) float32; an even window is centred between two elements."""
     offsets = torch.arange(size, dtype=torch.float32, device=device) - (size - 1) / 2
     return torch.softmax(offsets.square() * (-0.5 / sigma**2), dim=0)
+
+
+def constant(values: Sequence[float], device: torch.device) -> Tensor:
+    """Some numbers as (n,) float32 on a device, which nobody waits for."""
+    return torch.tensor(values, dtype=torch.float32).to(device, non_blocking=True)
 
 
 def band(window: Tensor, length: int, padding: int = 0) -> Tensor:
@@ -32,6 +40,26 @@ def band(window: Tensor, length: int, padding: int = 0) -> Tensor:
     diagonals = wide.as_strided((out, size), (wide.stride(0) + 1, 1))
     diagonals.copy_(window)
     return wide[:, padding : padding + length]
+
+
+def edge_band(window: Tensor, length: int, edge: Literal["reflect", "replicate"]) -> Tensor:
+    """Matrix that correlates a row with an odd window and keeps its length.
+
+    Args:
+        window: (k,) float32, k odd.
+        length: elements of the row; to reflect, more than k // 2.
+        edge: what lies beyond the ends: the row mirrored about its last element, or that element again and again.
+
+    Returns:
+        (length, length) float32.
+    """
+    reach = len(window) // 2
+    places = torch.arange(-reach, length + reach, device=window.device)
+    if edge == "reflect":
+        places = length - 1 - (length - 1 - places.abs()).abs()
+    wide = band(window, length + 2 * reach)
+    folded = torch.zeros(length, length, device=window.device)
+    return folded.index_add(1, places.clamp(0, length - 1), wide)
 
 
 def correlate(maps: Tensor, rows: Tensor, columns: Tensor) -> Tensor:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
 from backend.models.losses.blur import gaussian_blur
 
 
-def mask_loss(target: Tensor, predicted: Tensor) -> Tensor:
-    """Mean squared difference of two (B, 1, H, W) float32 masks 0..1 -> (B,)."""
-    return (predicted - target).square().flatten(1).mean(dim=1)
+def mask_loss(target: Tensor, predicted: Tensor, kind: Literal["mse", "mae"] = "mse") -> Tensor:
+    """Mean squared or absolute difference of two (B, 1, H, W) float32 masks 0..1 -> (B,)."""
+    apart = predicted - target
+    return (apart.square() if kind == "mse" else apart.abs()).flatten(1).mean(dim=1)
 
 
 def soft_mask(mask: Tensor) -> Tensor:
