@@ -16,7 +16,7 @@ from backend.training.augment import Augmenter
 from backend.training.dataset import CacheBudget, FaceCache, FaceShape, LoadReport, load_faces
 from backend.training.loader import BatchLoader
 from backend.training.loop import Training
-from backend.training.sampler import Share, build_sampler
+from backend.training.sampler import Share, build_samplers
 from backend.training.synthetic import synthetic_faces
 
 _LISTED = 20
@@ -46,15 +46,12 @@ class TrainingData:
 
     def loader(self, training: Training) -> BatchLoader:
         """Batches from where the training stands."""
-        settings, drawn = training.settings, training.drawn
-        samplers = [
-            build_sampler(cache, cache.split(self.holdout_every)[0], settings, 2 * settings.seed + side, drawn[side])
-            for side, cache in enumerate((self.src, self.dst))
-        ]
+        src, dst = ((side, side.split(self.holdout_every)[0]) for side in (self.src, self.dst))
+        samplers = build_samplers(src, dst, training.settings, training.drawn)
         return BatchLoader(
             (self.src, samplers[0]),
             (self.dst, samplers[1]),
-            settings,
+            training.settings,
             pin=training.step.device.type == "cuda",
             share=_share(training),
         )
@@ -71,7 +68,8 @@ def load_data(model: FaceSwapModel, settings: TrainSettings, folder: ModelFolder
     Raises:
         BadInputError: too few faces, or the pretraining folder is not there.
     """
-    shape = FaceShape(model.resolution, model.channels, model.face_type)
+    apart = settings.effective().parts_apart
+    shape = FaceShape(model.resolution, model.channels, model.face_type, parts_apart=apart)
     if settings.synthetic:
         ctx.log("Training on noise instead of faces: good for measuring speed, and for nothing else.", "warning")
         faces = [synthetic_faces(shape, _SYNTHETIC_FACES, settings.seed + side) for side in range(2)]
@@ -86,7 +84,8 @@ def load_data(model: FaceSwapModel, settings: TrainSettings, folder: ModelFolder
             pack = faceset.pack_file.name
             raise BadInputError(f"All {name} faces are in {pack}.", "Unpack it in the Sort tab first.")
     names = list(sets)
-    src, dst = load_faces(records[names[0]], records[names[-1]], shape, budget, report)
+    zoom = 1 + settings.effective().src_scale / 100
+    src, dst = load_faces(records[names[0]], records[names[-1]], shape, budget, report, zoom)
     for name, cache in zip(names, (src, dst), strict=False):
         damaged = sets[name].damaged()
         for file, reason in [*damaged, *cache.skipped][:_LISTED]:

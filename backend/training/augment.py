@@ -7,7 +7,7 @@ output is resampled once: the warp is composed with the affine map before the fa
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -17,13 +17,13 @@ from backend.core.settings.quick96 import Quick96Settings
 from backend.core.settings.train import TrainSettings
 from backend.training.batch import FaceBatch
 from backend.training.hue import random_hsv, shift_hsv
+from backend.training.lab import random_lab
 from backend.training.loader import RawBatch, RawSide
-from backend.training.lookup import look_up, to_float
+from backend.training.lookup import Distortion, look_up, to_float
 from backend.training.sampler import ALONE, Share
 
 ROTATION_DEG = 10.0
-SCALE = 0.15
-QUICK96_SCALE = 0.05
+SCALE = TrainSettings.RANDOM_SCALE
 SHIFT = 0.05
 FLIP_CHANCE = 0.4
 WARP_CELLS = (2, 4, 8)
@@ -42,6 +42,8 @@ class SideOptions:
     flip: bool = False
     scale: float = SCALE
     hsv_power: float = 0.0
+    lightness: float = 0.0
+    ab: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class AugmentOptions:
         flip_src, flip_dst: input and target of a side are mirrored in 40 % of the cases.
         scale: faces come larger or smaller by up to this share.
         hsv_power: how far the colours of the source's input are shifted, 0..0.3.
+        lightness, ab: how far L, and a and b of LAB are shifted, of input and target alike; 0..1.
     """
 
     warp: bool = True
@@ -60,6 +63,8 @@ class AugmentOptions:
     flip_dst: bool = False
     scale: float = SCALE
     hsv_power: float = 0.0
+    lightness: float = 0.0
+    ab: float = 0.0
 
     @classmethod
     def of(cls, settings: TrainSettings) -> AugmentOptions:
@@ -68,19 +73,21 @@ class AugmentOptions:
             warp=settings.random_warp,
             flip_src=settings.random_src_flip,
             flip_dst=settings.random_dst_flip,
-            scale=QUICK96_SCALE if isinstance(settings, Quick96Settings) else SCALE,
+            scale=settings.RANDOM_SCALE,
             hsv_power=settings.random_hsv_power,
+            lightness=settings.color_lightness / 100,
+            ab=settings.color_ab / 100,
         )
 
     @property
     def src(self) -> SideOptions:
         """Options of the source."""
-        return SideOptions(self.warp, self.flip_src, self.scale, self.hsv_power)
+        return SideOptions(self.warp, self.flip_src, self.scale, self.hsv_power, self.lightness, self.ab)
 
     @property
     def dst(self) -> SideOptions:
-        """Options of the destination, whose colours are never shifted."""
-        return SideOptions(self.warp, self.flip_dst, self.scale)
+        """Options of the destination, whose input has the colours of its target."""
+        return SideOptions(self.warp, self.flip_dst, self.scale, 0.0, self.lightness, self.ab)
 
 
 class Augmenter:
@@ -161,9 +168,11 @@ def augment_side(
 
     Ranges are DeepFaceLab's: rotation within 10 degrees, scale 1/1.15..1.15, shift within 5 % of the side, mirrored in
     40 % of the cases when asked for, then its warp grid with independent axes, then the shift of the input's colours.
+    Lightness and colours of input and target are shifted before all that.
 
     Args:
-        raw: faces and masks as bytes, this process's part of them.
+        raw: faces and masks as bytes, this process's part of them; warp grids that come with them are used instead of
+            random ones.
         options: what is random.
         generator: CPU generator of all random numbers.
         device: where the result lies.
@@ -175,21 +184,28 @@ def augment_side(
     """
     count = len(raw.images) * share.ranks
     theta = share.of(random_affine(count, options.flip, generator, options.scale))
-    nodes = share.of(random_warp_nodes(count, generator)) if options.warp else None
-    found = look_up(raw.images, raw.masks, theta, nodes, device)
+    nodes = raw.nodes
+    if nodes is None and options.warp:
+        nodes = share.of(random_warp_nodes(count, generator))
+    lab = None
+    if options.lightness or options.ab:
+        lab = share.of(random_lab(count, options.lightness, options.ab, generator))
+    found = look_up(raw.images, raw.masks, Distortion(theta, nodes, lab), device)
     warped = found.warped
     if options.hsv_power > 0:
         warped = shift_hsv(warped, random_hsv(count, options.hsv_power, generator).of(share))
-    return FaceBatch(warped, found.target, found.mask, found.eyes_mouth)
+    return FaceBatch(warped, found.target, *found.masks)
 
 
 def plain(raw: RawSide, device: torch.device) -> FaceBatch:
     """The same faces without any distortion, as previews and evaluations show them; shapes as augment_side()."""
     images, masks = to_float(raw.images, device), to_float(raw.masks, device)
-    return FaceBatch(images, images, masks[:, :1], masks[:, 1:])
+    return FaceBatch(images, images, *masks.split(1, dim=1))
 
 
-def random_affine(count: int, flip: bool, generator: torch.Generator, scale_by: float = SCALE) -> Tensor:
+def random_affine(
+    count: int, flip: bool, generator: torch.Generator, scale_by: float = TrainSettings.RANDOM_SCALE
+) -> Tensor:
     """Random output -> input maps, (count, 2, 3) float32, in coordinates of -1..1 across the picture."""
     u = torch.rand(5, count, generator=generator)
     angle = (u[0] * 2 - 1) * math.radians(ROTATION_DEG)
@@ -231,4 +247,4 @@ def _truncated_normal(shape: tuple[int, ...], generator: torch.Generator) -> Ten
 
 
 def _unwarped(batch: FaceBatch) -> FaceBatch:
-    return FaceBatch(batch.target, batch.target, batch.mask, batch.eyes_mouth)
+    return replace(batch, warped=batch.target)

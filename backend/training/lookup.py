@@ -3,7 +3,7 @@
 Faces are looked up bicubically, masks bilinearly. An NVIDIA or AMD device does it by itself for the whole batch. All
 others leave it to OpenCV on the CPU, which is twice as fast there as torch and knows every mode; the warped input is
 then looked up bilinearly: it is distorted by chance anyway, while the target, which the network learns to draw, stays
-sharp.
+sharp. Colours are shifted before, where each picture is met only once.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from backend.training.lab import shift_batch, shift_bytes
 
 Bytes = npt.NDArray[np.uint8]
 Float32 = npt.NDArray[np.float32]
@@ -32,33 +34,46 @@ class Found:
     Attributes:
         target: (B, C, R, R) by the affine map.
         warped: (B, C, R, R) by the affine map and the warp; the target itself without a warp.
-        mask, eyes_mouth: (B, 1, R, R) by the affine map.
+        masks: (B, 1, R, R) each by the affine map: face, eyes and mouth, and what else there is, as in FaceCache.
     """
 
     target: Tensor
     warped: Tensor
-    mask: Tensor
-    eyes_mouth: Tensor
+    masks: tuple[Tensor, ...]
 
 
-def look_up(images: Tensor, masks: Tensor, theta: Tensor, nodes: Tensor | None, device: torch.device) -> Found:
+@dataclass(frozen=True)
+class Distortion:
+    """How the faces of one side are distorted.
+
+    Attributes:
+        theta: (B, 2, 3) float32 output -> input maps, in coordinates of -1..1 across the picture.
+        nodes: (B, 2, n, n) float32 displacements of a regular grid in the input, same unit; None does not warp.
+        lab: (B, 3) float32 amounts of L, a and b, see shift_bytes(); None leaves the colours.
+    """
+
+    theta: Tensor
+    nodes: Tensor | None = None
+    lab: Tensor | None = None
+
+
+def look_up(images: Tensor, masks: Tensor, by: Distortion, device: torch.device) -> Found:
     """Distort the faces of one side. Outside a picture its edge is repeated, masks are 0.
 
     Args:
         images: (B, R, R, C) uint8 on the CPU.
-        masks: (B, R, R, 2) uint8 on the CPU.
-        theta: (B, 2, 3) float32 output -> input maps, in coordinates of -1..1 across the picture.
-        nodes: (B, 2, 9, 9) float32 displacements of a regular grid in the input, same unit; None does not warp.
+        masks: (B, R, R, n) uint8 on the CPU.
+        by: what is done to them.
         device: where the result lies.
     """
     if device.type == "cuda":
-        return _on_device(images, masks, theta, nodes, device)
-    found = _on_cpu(images, masks, theta, nodes)
+        return _on_device(images, masks, by, device)
+    found = _on_cpu(images, masks, by)
     if device.type == "cpu":
         return found
     target = found.target.to(device)
-    warped = target if nodes is None else found.warped.to(device)
-    return Found(target, warped, found.mask.to(device), found.eyes_mouth.to(device))
+    warped = target if by.nodes is None else found.warped.to(device)
+    return Found(target, warped, tuple(mask.to(device) for mask in found.masks))
 
 
 def to_float(data: Tensor, device: torch.device) -> Tensor:
@@ -79,21 +94,23 @@ def affine_grid(theta: Tensor, side: int) -> Tensor:
 
 
 def warp_grid(grid: Tensor, nodes: Tensor) -> Tensor:
-    """Move each lookup position (B, H, W, 2) by the displacement of ``nodes`` (B, 2, 9, 9) at that place."""
+    """Move each lookup position (B, H, W, 2) by the displacement of ``nodes`` (B, 2, n, n) at that place."""
     moved = F.grid_sample(nodes, grid, mode="bilinear", padding_mode="border", align_corners=True)
     return grid + moved.permute(0, 2, 3, 1)
 
 
-def _on_device(images: Tensor, masks: Tensor, theta: Tensor, nodes: Tensor | None, device: torch.device) -> Found:
-    grid = affine_grid(theta.to(device, non_blocking=True), images.shape[1])
+def _on_device(images: Tensor, masks: Tensor, by: Distortion, device: torch.device) -> Found:
+    grid = affine_grid(by.theta.to(device, non_blocking=True), images.shape[1])
     pictures = to_float(images, device)
+    if by.lab is not None:
+        pictures = shift_batch(pictures, by.lab)
     target = _bicubic(pictures, grid)
     warped = target
-    if nodes is not None:
-        warped = _bicubic(pictures, warp_grid(grid, nodes.to(device, non_blocking=True)))
+    if by.nodes is not None:
+        warped = _bicubic(pictures, warp_grid(grid, by.nodes.to(device, non_blocking=True)))
     planes = to_float(masks, device)
     planes = F.grid_sample(planes, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    return Found(target, warped, planes[:, :1].contiguous(), planes[:, 1:].contiguous())
+    return Found(target, warped, tuple(plane.contiguous() for plane in planes.split(1, dim=1)))
 
 
 def _bicubic(pictures: Tensor, grid: Tensor) -> Tensor:
@@ -101,23 +118,25 @@ def _bicubic(pictures: Tensor, grid: Tensor) -> Tensor:
     return found.clamp_(0, 1)
 
 
-def _on_cpu(images: Tensor, masks: Tensor, theta: Tensor, nodes: Tensor | None) -> Found:
+def _on_cpu(images: Tensor, masks: Tensor, by: Distortion) -> Found:
     count, side, _, channels = images.shape
     target = torch.empty(count, channels, side, side)
-    warped = target if nodes is None else torch.empty_like(target)
-    mask, eyes_mouth = (torch.empty(count, 1, side, side) for _ in range(2))
-    maps = _pixel_maps(theta.numpy(), side)
-    places = None if nodes is None else _node_places(nodes.numpy(), side)
+    warped = target if by.nodes is None else torch.empty_like(target)
+    found = tuple(torch.empty(count, 1, side, side) for _ in range(masks.shape[3]))
+    maps = _pixel_maps(by.theta.numpy(), side)
+    places = None if by.nodes is None else _node_places(by.nodes.numpy(), side)
+    amounts = None if by.lab is None else by.lab.numpy()
     for i, (image, planes, matrix) in enumerate(zip(images.numpy(), masks.numpy(), maps, strict=True)):
-        moved = cv2.warpAffine(image, matrix, (side, side), flags=_AFFINE_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        face = image if amounts is None else shift_bytes(image, amounts[i])
+        moved = cv2.warpAffine(face, matrix, (side, side), flags=_AFFINE_CUBIC, borderMode=cv2.BORDER_REPLICATE)
         _write_planes(moved, target[i].numpy())
-        for plane, out in zip(cv2.split(planes), (mask, eyes_mouth), strict=True):
+        for plane, out in zip(cv2.split(planes), found, strict=True):
             np.multiply(
                 cv2.warpAffine(plane, matrix, (side, side), flags=_AFFINE_LINEAR), _PER_BYTE, out=out[i, 0].numpy()
             )
         if places is not None:
-            _write_planes(_warp(image, matrix, places[i]), warped[i].numpy())
-    return Found(target, warped, mask, eyes_mouth)
+            _write_planes(_warp(face, matrix, places[i]), warped[i].numpy())
+    return Found(target, warped, found)
 
 
 def _pixel_maps(theta: Float32, side: int) -> npt.NDArray[np.float64]:
@@ -129,7 +148,7 @@ def _pixel_maps(theta: Float32, side: int) -> npt.NDArray[np.float64]:
 
 
 def _node_places(nodes: Float32, side: int) -> Float32:
-    """Where each node of the warp grid points to, (B, 2, 9, 9) in pixels."""
+    """Where each node of the warp grid points to, (B, 2, n, n) in pixels."""
     last = nodes.shape[-1] - 1
     line = np.arange(last + 1, dtype=np.float32) * (side / last) - 0.5
     places = nodes * np.float32(side / 2)

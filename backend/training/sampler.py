@@ -13,13 +13,21 @@ from backend.core.settings.train import TrainSettings
 from backend.training.dataset import FaceCache
 
 Entries = npt.NDArray[np.int64]
+Yaws = npt.NDArray[np.float32]
+Side = tuple[FaceCache, Entries]
 T = TypeVar("T", Entries, Tensor)
 
 YAW_BINS = 128
 YAW_RANGE = 1.2
 """Radians to either side that the bins cover; what is beyond counts to the outer ones."""
 
-_ROUNDS, _BINS = 0, 1  # keep the random orders of the rounds apart from those inside the bins
+NEAR_YAW = 0.05
+"""Radians by which head turns may differ that count as similar."""
+
+FEWEST_NEAR = 8
+"""So many of the most similar faces are chosen from where fewer lie that near."""
+
+_ROUNDS, _BINS, _NEAR = 0, 1, 2  # keep the random orders of rounds and bins, and the choice of near faces, apart
 
 
 @dataclass(frozen=True)
@@ -106,7 +114,7 @@ class YawSampler:
         drawn: entries drawn so far.
     """
 
-    def __init__(self, entries: Entries, yaws: npt.NDArray[np.float32], seed: int, drawn: int = 0) -> None:
+    def __init__(self, entries: Entries, yaws: Yaws, seed: int, drawn: int = 0) -> None:
         self.entries = entries
         self.drawn = drawn
         self._seed = seed
@@ -140,8 +148,78 @@ class YawSampler:
         return int(order[position])
 
 
+class SimilarYawSampler:
+    """Draws for each face of another sampler one of a similar head turn, by chance among those that lie near.
+
+    As DeepFaceLab 1 fed the source "sorted by yaw": the turns of this side come as often as they do on the other.
+
+    Args:
+        entries: (n,) what to draw from.
+        yaws: (n,) their yaws in radians.
+        like: a sampler of its own that draws what the other side will draw, from where that stands.
+        like_yaws: (m,) yaws of ``like.entries``.
+        seed: of the choice among near faces.
+        drawn: entries drawn so far.
+    """
+
+    def __init__(
+        self,
+        entries: Entries,
+        yaws: Yaws,
+        like: Sampler,
+        like_yaws: Yaws,
+        seed: int,
+        drawn: int = 0,
+    ) -> None:
+        self.entries = entries
+        self.drawn = drawn
+        self._like = like
+        self._wanted = np.zeros(int(like.entries.max()) + 1, np.float32)
+        self._wanted[like.entries] = like_yaws
+        order = np.argsort(yaws, kind="stable")
+        self._ordered, self._yaws = entries[order], yaws[order]
+        self._seed = seed
+
+    def draw(self, count: int) -> Entries:
+        """The next (count,) entries."""
+        out = np.empty(count, np.int64)
+        for i, yaw in enumerate(self._wanted[self._like.draw(count)]):
+            near = self._near(yaw)
+            out[i] = near[np.random.default_rng([self._seed, _NEAR, self.drawn]).integers(len(near))]
+            self.drawn += 1
+        return out
+
+    def _near(self, yaw: np.float32) -> Entries:
+        """What lies near a head turn."""
+        first, end = np.searchsorted(self._yaws, (yaw - NEAR_YAW, yaw + NEAR_YAW))
+        if end - first >= FEWEST_NEAR:
+            return self._ordered[first:end]
+        place = int(np.searchsorted(self._yaws, yaw))
+        around = slice(max(0, place - FEWEST_NEAR), place + FEWEST_NEAR)
+        nearest = np.argsort(np.abs(self._yaws[around] - yaw), kind="stable")[:FEWEST_NEAR]
+        return self._ordered[around][nearest]
+
+
+def build_samplers(src: Side, dst: Side, settings: TrainSettings, drawn: tuple[int, int]) -> tuple[Sampler, Sampler]:
+    """The samplers of both sides that these settings ask for.
+
+    Args:
+        src, dst: a side's faces, and the entries of those that train.
+        settings: effective ones.
+        drawn: faces that each side has drawn so far.
+    """
+    seeds = 2 * settings.seed, 2 * settings.seed + 1
+    of_src = build_sampler(*src, settings, seeds[0], drawn[0])
+    of_dst = build_sampler(*dst, settings, seeds[1], drawn[1])
+    if settings.sort_by_yaw:
+        like = build_sampler(*dst, settings, seeds[1], drawn[1])
+        yaws, like_yaws = src[0].yaws(src[1]), dst[0].yaws(dst[1])
+        of_src = SimilarYawSampler(src[1], yaws, like, like_yaws, seeds[0], drawn[0])
+    return of_src, of_dst
+
+
 def build_sampler(cache: FaceCache, entries: Entries, settings: TrainSettings, seed: int, drawn: int = 0) -> Sampler:
-    """The sampler these settings ask for.
+    """The sampler of one side by itself: shuffled, or all head turns equally often.
 
     Args:
         cache: one side's faces.

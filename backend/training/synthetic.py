@@ -5,10 +5,14 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from backend.training.dataset import FaceCache, FaceShape
+from backend.ops.pose import LANDMARKS_3D
+from backend.training.dataset import FaceCache
+from backend.training.face_crop import FaceShape
 
 _DISTINCT = 16
 _COARSE = 8
+_GENERIC_WIDTH = 220
+_MOVED = 0.01
 
 
 def synthetic_faces(shape: FaceShape, count: int, seed: int) -> FaceCache:
@@ -20,8 +24,9 @@ def synthetic_faces(shape: FaceShape, count: int, seed: int) -> FaceCache:
         seed: other seeds give other colours.
 
     Returns:
-        cache of smooth random colours; the face mask is an ellipse, eyes and mouth are three smaller ones. The yaws
-        spread evenly over a radian to either side.
+        cache of smooth random colours; the face mask is an ellipse, eyes and mouth are three smaller ones, apart too
+        where the shape wants them so. The yaws spread evenly over a radian to either side, the landmarks are those of a
+        generic face, each moved a little.
     """
     rng = np.random.default_rng(seed)
     side = shape.resolution
@@ -32,21 +37,21 @@ def synthetic_faces(shape: FaceShape, count: int, seed: int) -> FaceCache:
     for i in range(_DISTINCT, count):
         flips = i // _DISTINCT % 4
         images[i] = images[i % _DISTINCT][:: -1 if flips & 1 else 1, :: -1 if flips & 2 else 1]
-    masks = np.broadcast_to(_masks(side), (count, side, side, 2)).copy()
+    masks = np.broadcast_to(_masks(side)[..., : shape.masks], (count, side, side, shape.masks)).copy()
     names = tuple(f"synthetic {i + 1}" for i in range(count))
     turns = np.linspace(-1.0, 1.0, count, dtype=np.float32)
-    return FaceCache(images, masks, names, np.arange(count), measured_yaws=turns)
+    generic = np.asarray(LANDMARKS_3D)[:, :2] / _GENERIC_WIDTH + 0.5
+    points = (generic + rng.normal(0, _MOVED, (count, 68, 2))).astype(np.float32)
+    return FaceCache(images, masks, names, np.arange(count), measured_yaws=turns, landmarks=points, points=points)
 
 
 def _masks(side: int) -> np.ndarray:
-    """(side, side, 2) uint8: an upright ellipse; two eyes and a mouth in it."""
-    masks = np.zeros((2, side, side), np.uint8)
+    """(side, side, 4) uint8: an upright ellipse; two eyes and a mouth in it; the eyes; the mouth."""
+    masks = np.zeros((4, side, side), np.uint8)
     half = side // 2
     cv2.ellipse(masks[0], (half, half), (side // 4, side // 3), 0, 0, 360, (255,), -1, cv2.LINE_AA)
-    for x, y in (
-        (half - side // 9, half - side // 10),
-        (half + side // 9, half - side // 10),
-        (half, half + side // 6),
-    ):
-        cv2.ellipse(masks[1], (x, y), (side // 16, side // 28), 0, 0, 360, (255,), -1, cv2.LINE_AA)
+    eye, mouth = (side // 9, -(side // 10)), (0, side // 6)
+    for plane, (x, y) in ((2, eye), (2, (-eye[0], eye[1])), (3, mouth)):
+        cv2.ellipse(masks[plane], (half + x, half + y), (side // 16, side // 28), 0, 0, 360, (255,), -1, cv2.LINE_AA)
+    masks[1] = np.maximum(masks[2], masks[3])
     return np.ascontiguousarray(masks.transpose(1, 2, 0))

@@ -19,8 +19,9 @@ from backend.training.augment import (
     random_affine,
     random_warp_nodes,
 )
+from backend.training.lab import random_lab, shift_batch
 from backend.training.loader import RawBatch, RawSide
-from backend.training.lookup import affine_grid, look_up, warp_grid
+from backend.training.lookup import Distortion, affine_grid, look_up, warp_grid
 from backend.training.sampler import Share
 
 CPU = torch.device("cpu")
@@ -119,11 +120,12 @@ def noise_side(count: int, side: int, channels: int = 3) -> RawSide:
 def test_the_cpu_finds_what_a_gpu_finds(channels: int, side: int) -> None:
     raw, generator = noise_side(6, side, channels), torch.Generator().manual_seed(3)
     theta, nodes = random_affine(6, True, generator), random_warp_nodes(6, generator)
-    found = look_up(raw.images, raw.masks, theta, nodes, CPU)
-    wanted = lookup._on_device(raw.images, raw.masks, theta, nodes, CPU)
-    for name in ("target", "mask", "eyes_mouth"):
-        assert (getattr(found, name) - getattr(wanted, name)).abs().max() < 0.51 / 255
-        assert getattr(found, name).is_contiguous()
+    by = Distortion(theta, nodes)
+    found = look_up(raw.images, raw.masks, by, CPU)
+    wanted = lookup._on_device(raw.images, raw.masks, by, CPU)
+    for one, two in zip((found.target, *found.masks), (wanted.target, *wanted.masks), strict=True):
+        assert (one - two).abs().max() < 0.51 / 255
+        assert one.is_contiguous()
     grid = warp_grid(affine_grid(theta, side), nodes)
     pictures = lookup.to_float(raw.images, CPU)
     bilinear = F.grid_sample(pictures, grid, mode="bilinear", padding_mode="border", align_corners=False)
@@ -131,11 +133,25 @@ def test_the_cpu_finds_what_a_gpu_finds(channels: int, side: int) -> None:
     assert (found.warped - wanted.warped).abs().mean() < 2 / 255
 
 
+def test_the_cpu_shifts_colours_and_warps_finely_as_a_gpu_does() -> None:
+    raw, generator = noise_side(6, 96), torch.Generator().manual_seed(3)
+    fine = F.interpolate(random_warp_nodes(6, generator), size=(65, 65), mode="bilinear", align_corners=True)
+    by = Distortion(random_affine(6, True, generator), fine, random_lab(6, 0.3, 0.1, generator))
+    found, wanted = look_up(raw.images, raw.masks, by, CPU), lookup._on_device(raw.images, raw.masks, by, CPU)
+    uncoloured = look_up(raw.images, raw.masks, Distortion(by.theta, fine), CPU)
+    for name in ("target", "warped"):
+        assert (getattr(found, name) - getattr(wanted, name)).abs().mean() < 2 / 255
+        assert (getattr(found, name) - getattr(uncoloured, name)).abs().mean() > 10 / 255
+
+
 def test_options_come_from_the_settings() -> None:
     settings = SaehdSettings(random_warp=False, random_src_flip=True, random_dst_flip=False, random_hsv_power=0.05)
     assert AugmentOptions.of(settings) == AugmentOptions(False, True, False, 0.15, 0.05)
     assert AugmentOptions.of(Quick96Settings()) == AugmentOptions(True, False, False, 0.05, 0.0)
     assert AugmentOptions.of(settings).dst.hsv_power == 0
+    coloured = AugmentOptions.of(SaehdSettings(color_lightness=30, color_ab=8))
+    for side in (coloured.src, coloured.dst):
+        assert (side.lightness, side.ab) == pytest.approx((0.3, 0.08))
 
 
 def test_quick96_scales_less() -> None:
@@ -145,7 +161,7 @@ def test_quick96_scales_less() -> None:
     assert scale.max() == pytest.approx(1.05, abs=1e-3)
 
 
-@pytest.mark.parametrize("options", [AugmentOptions(), AugmentOptions(True, True, True, 0.15, 0.1)])
+@pytest.mark.parametrize("options", [AugmentOptions(), AugmentOptions(True, True, True, 0.15, 0.1, 0.3, 0.1)])
 def test_shares_together_are_the_batch_of_one_process(options: AugmentOptions) -> None:
     side = noise_side(6, 32)
     whole = augment(RawBatch(side, side, (6, 6)), options, torch.Generator().manual_seed(4), CPU)
@@ -168,6 +184,51 @@ def test_only_the_sources_input_changes_its_colours() -> None:
     assert torch.equal(src.target, plain_src.target)
     assert (src.warped - src.target).abs().mean() > 0.02
     assert dst.warped is dst.target
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_lightness_and_colours_change_input_and_target_alike(channels: int) -> None:
+    side = noise_side(6, 32, channels)
+    options = SideOptions(warp=False, lightness=0.5)
+    plain_side = augment_side(side, SideOptions(warp=False), torch.Generator().manual_seed(4), CPU)
+    found = augment_side(side, options, torch.Generator().manual_seed(4), CPU)
+    assert found.warped is found.target
+    moved = (found.target - plain_side.target).mean(dim=(1, 2, 3))
+    assert moved.min() < -0.02
+    assert moved.max() > 0.02
+    on_device = shift_batch(plain_side.target, random_lab(6, 0.5, 0.0, after_affine(6, 4)))
+    assert (on_device - found.target).abs().mean() < 2 / 255
+    assert torch.equal(found.mask, plain_side.mask)
+
+
+def after_affine(count: int, seed: int) -> torch.Generator:
+    """A generator where a batch without a warp draws its colours."""
+    generator = torch.Generator().manual_seed(seed)
+    random_affine(count, False, generator)
+    return generator
+
+
+def test_options_that_are_off_draw_no_numbers() -> None:
+    generator, only_affine_and_warp = torch.Generator().manual_seed(4), torch.Generator().manual_seed(4)
+    augment_side(noise_side(6, 32), SideOptions(), generator, CPU)
+    random_affine(6, False, only_affine_and_warp)
+    random_warp_nodes(6, only_affine_and_warp)
+    assert torch.equal(generator.get_state(), only_affine_and_warp.get_state())
+
+
+def test_warp_grids_that_come_with_faces_are_used_instead_of_random_ones() -> None:
+    side = noise_side(4, 32)
+    nodes = torch.zeros(4, 2, 65, 65)
+    nodes[:, 0] = 0.25
+    generator = torch.Generator().manual_seed(4)
+    found = augment_side(RawSide(side.images, side.masks, nodes), SideOptions(), generator, CPU)
+    theta = random_affine(4, False, torch.Generator().manual_seed(4))
+    theta[:, 0, 2] += 0.25
+    by_hand = look_up(side.images, side.masks, Distortion(theta), CPU)
+    middle = (..., slice(8, 24), slice(8, 24))
+    assert (found.warped - by_hand.target)[middle].abs().mean() < 0.02
+    assert (found.warped - found.target)[middle].abs().mean() > 0.05
+    assert torch.equal(generator.get_state(), after_affine(4, 4).get_state())
 
 
 def batch_of(seed: int) -> RawBatch:

@@ -3,7 +3,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
@@ -13,7 +12,8 @@ from backend.ops.align import face_matrix, transform_points, warp_face
 from backend.ops.pose import estimate_pose
 from backend.storage.image import write_image
 from backend.training import dataset
-from backend.training.dataset import CacheBudget, FaceCache, FaceShape, LoadReport, load_faces, prepare_face
+from backend.training.dataset import CacheBudget, FaceCache, LoadReport, load_faces
+from backend.training.face_crop import FaceShape
 from tests.drawn_faces import draw_face
 
 SHAPE = FaceShape(64, 3, FaceType.WHOLE)
@@ -52,47 +52,6 @@ def items(folder: Path, count: int, face_type: FaceType = FaceType.WHOLE) -> lis
 
 def budget(tmp_path: Path, megabytes: int = 64) -> CacheBudget:
     return CacheBudget(megabytes << 20, tmp_path / "cache")
-
-
-@pytest.mark.parametrize("size", [64, 200])
-def test_same_type_is_resized(size: int) -> None:
-    image, face, frame = aligned(FaceType.WHOLE, size)
-    picture, masks = prepare_face(image, face, SHAPE)
-    direct = warp_face(frame, face_matrix(face.source_landmarks, 64, FaceType.WHOLE), 64)
-    assert picture.shape == (64, 64, 3)
-    assert masks.shape == (64, 64, 2)
-    assert np.abs(picture.astype(int) - direct).mean() < 6
-    assert 0.1 < (masks[..., 0] > 127).mean() < 0.5
-    assert masks[..., 1].max() == 255
-    assert not masks[..., 1][masks[..., 0] == 0].any()
-
-
-def test_larger_type_is_cropped_anew() -> None:
-    image, face, frame = aligned(FaceType.WHOLE, 256)
-    picture, masks = prepare_face(image, face, replace(SHAPE, face_type=FaceType.FULL))
-    direct = warp_face(frame, face_matrix(face.source_landmarks, 64, FaceType.FULL), 64)
-    assert np.abs(picture.astype(int) - direct).mean() < 6
-    own_image, own_face, _ = aligned(FaceType.FULL, 256)
-    own = prepare_face(own_image, own_face, replace(SHAPE, face_type=FaceType.FULL))[1]
-    assert np.abs(masks.astype(int) - own).mean() < 3
-
-
-def test_gray_has_one_channel() -> None:
-    image, face, _ = aligned(FaceType.WHOLE, 96)
-    gray, _ = prepare_face(image, face, replace(SHAPE, channels=1))
-    colour, _ = prepare_face(image, face, SHAPE)
-    assert gray.shape == (64, 64, 1)
-    assert np.array_equal(gray[..., 0], cv2.cvtColor(colour, cv2.COLOR_BGR2GRAY))
-
-
-def test_applied_mask_replaces_the_hull() -> None:
-    image, face, _ = aligned(FaceType.WHOLE, 96)
-    mask = np.zeros((256, 256), np.uint8)
-    mask[:, :128] = 255
-    face = replace(face, xseg_mask=cv2.imencode(".png", mask)[1].reshape(-1))
-    full = prepare_face(image, face, SHAPE)[1][..., 0]
-    assert full[:, :31].min() == 255
-    assert full[:, 33:].max() == 0
 
 
 def test_bad_faces_are_skipped_and_listed(tmp_path: Path) -> None:
@@ -160,23 +119,6 @@ def test_a_file_that_vanished_is_left_out(tmp_path: Path) -> None:
     faces[2].path.unlink()
     src, _ = load_faces(faces, items(tmp_path / "dst", 4), SHAPE, budget(tmp_path))
     assert src.skipped == (("00002_0.jpg", "it is no longer there"),)
-
-
-@pytest.mark.parametrize("face_type", [FaceType.WHOLE, FaceType.FULL])
-@pytest.mark.parametrize("size", [256, 1024])
-def test_large_pictures_are_decoded_smaller_and_come_out_alike(tmp_path: Path, face_type: FaceType, size: int) -> None:
-    image, face, _ = aligned(FaceType.WHOLE, size)
-    image = cv2.GaussianBlur(image, (0, 0), size / 100)
-    path = tmp_path / "face.jpg"
-    write_image(path, image)
-    shape = replace(SHAPE, face_type=face_type)
-    small, reduction = dataset._read_for(Item(path, face), shape)
-    assert reduction == (2 if size == 256 else 4)
-    assert small.shape == (size // reduction, size // reduction, 3)
-    picture, masks = prepare_face(small, face, shape, reduction)
-    expected, expected_masks = prepare_face(image, face, shape)
-    assert np.abs(picture.astype(int) - expected).mean() < 1
-    assert np.array_equal(masks, expected_masks)
 
 
 def test_yaws_are_those_of_the_records_or_measured_now(tmp_path: Path) -> None:

@@ -1,15 +1,20 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
+from backend.core.faces import FaceType
 from backend.core.settings import SaehdSettings
 from backend.core.settings.train import TrainColorTransfer
 from backend.ops.color import COLOR_TRANSFERS
 from backend.training.dataset import FaceCache
+from backend.training.face_crop import FaceShape
 from backend.training.loader import BatchLoader, RawBatch, recoloured, take
 from backend.training.sampler import ALONE, EpochSampler, Share
+from backend.training.synthetic import synthetic_faces
 
 
 def numbered(count: int) -> FaceCache:
@@ -91,6 +96,58 @@ def test_bytes_are_recoloured_as_floats_are(channels: int) -> None:
     floats = COLOR_TRANSFERS["sot"](face * np.float32(1 / 255), reference // 2 * np.float32(1 / 255), None, rng)
     assert result.dtype == np.uint8
     assert np.abs(result - floats * 255).max() < 0.51
+
+
+EVERYTHING: dict[str, Any] = {"color_clahe_chance": 50, "warp_to_landmarks": True, "color_transfer": "sot"}
+
+
+def with_options(count: int, drawn: int = 0, share: Share = ALONE, **changes: Any) -> list[RawBatch]:
+    """Batches of 4 with options that change faces before they are distorted."""
+    shape = FaceShape(32, 3, FaceType.WHOLE)
+    src, dst = synthetic_faces(shape, 30, 1), synthetic_faces(shape, 20, 2)
+    sides = ((src, EpochSampler(src.usable, 1, drawn)), (dst, EpochSampler(dst.usable[:15], 2, drawn)))
+    with BatchLoader(*sides, settings(4).model_copy(update=changes), share=share) as loader:
+        return [loader.next() for _ in range(count)]
+
+
+def tensors(batch: RawBatch) -> list[torch.Tensor]:
+    found = [batch.src.images, batch.src.nodes, batch.dst.images, batch.dst.nodes]
+    return [tensor for tensor in found if tensor is not None]
+
+
+def test_prepared_batches_go_on_where_they_stood() -> None:
+    whole, rest = with_options(4, **EVERYTHING), with_options(2, 8, **EVERYTHING)
+    for expected, found in zip(whole[2:], rest, strict=True):
+        assert len(tensors(found)) == 4
+        for one, two in zip(tensors(expected), tensors(found), strict=True):
+            assert torch.equal(one, two)
+
+
+def test_shares_are_prepared_as_the_whole_is() -> None:
+    whole = with_options(3, **EVERYTHING)
+    parts = [with_options(3, share=Share(rank, 2), **EVERYTHING) for rank in range(2)]
+    for batch, *slices in zip(whole, *parts, strict=True):
+        for one, *two in zip(tensors(batch), *map(tensors, slices), strict=True):
+            assert torch.equal(one, torch.cat(two))
+
+
+def test_both_sides_are_equalised_in_part() -> None:
+    plain, some = with_options(5), with_options(5, color_clahe_chance=50)
+    for side in ("src", "dst"):
+        pairs = [(getattr(one, side).images, getattr(two, side).images) for one, two in zip(plain, some, strict=True)]
+        same = [torch.equal(one[i], two[i]) for one, two in pairs for i in range(4)]
+        assert 3 < sum(same) < 17
+    assert tensors(plain[0])[0].shape == (4, 32, 32, 3)
+    assert plain[0].src.nodes is None
+
+
+def test_each_face_brings_a_warp_grid_of_its_own() -> None:
+    (batch,) = with_options(1, warp_to_landmarks=True)
+    for side in (batch.src, batch.dst):
+        assert side.nodes is not None
+        assert side.nodes.shape == (4, 2, 65, 65)
+        assert side.nodes.dtype == torch.float32
+        assert (side.nodes[0] - side.nodes[1]).abs().max() > 0.01
 
 
 def test_an_error_of_the_thread_reaches_the_caller() -> None:
