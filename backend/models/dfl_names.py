@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -19,12 +20,29 @@ from torch import Tensor, nn
 from backend.core.errors import DamagedFileError
 
 FloatArray = npt.NDArray[np.floating[Any]]
+MOMENTS: Mapping[str, str] = MappingProxyType({"m": "ms", "v": "vs", "a": "acc"})
+"""What an optimiser keeps of each weight: our name -> DeepFaceLab's. AdaBelief has m and v, RMSprop has a."""
+
+STEPS = "iters:0"
+"""DeepFaceLab's name of the number of steps an optimiser has taken."""
+
 _LISTED = 3
 
 
 def dfl_name(parameter: str) -> str:
     """DeepFaceLab's name of one of our parameters, inside its part."""
     return re.sub(r"\.(\d+)", r"_\1", parameter).replace(".", "/") + ":0"
+
+
+def dfl_moment_name(moment: str, network: str, parameter: str) -> str:
+    """DeepFaceLab's name of an average that an optimiser keeps, such as ``ms_encoder/down1/.../weight_0:0``.
+
+    Args:
+        moment: our name of it, a key of MOMENTS.
+        network: DeepFaceLab's name of the network.
+        parameter: our name of the weight inside it.
+    """
+    return f"{MOMENTS[moment]}_{network}/{dfl_name(parameter)}".replace(":", "_") + ":0"
 
 
 def to_dfl_layout(weight: Tensor) -> FloatArray:

@@ -2,11 +2,11 @@
 
 Inputs ``in_face:0`` (N, R, R, 3) float32 BGR 0..1 and, of AMP, ``morph_value:0`` (1,) float32. Outputs in this order
 ``out_face_mask:0`` (N, R, R, 1) of the destination's route, ``out_celeb_face:0`` (N, R, R, 3) BGR and
-``out_celeb_face_mask:0`` (N, R, R, 1) of the swap; float32 0..1. Any number of faces at once.
+``out_celeb_face_mask:0`` (N, R, R, 1) of the swap; float32 0..1. Any number of faces at once, one of traced networks.
 
-The graph is written node by node rather than traced by torch: tracing gives no operator set of 12, which readers of
-DFM files expect, turns each depth-to-space into transposes of six axes, and records places in the source. Whoever
-writes such a file compares it with the network.
+The graphs of SAEHD, Quick96 and AMP are written node by node rather than traced by torch: tracing turns each
+depth-to-space into transposes of six axes, fixes the number of faces and knows no half precision. It does for the
+other networks, see backend.models.dfm_traced. Whoever writes such a file compares it with the network.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from backend.core.errors import BadInputError
 from backend.models.amp import Amp, AmpInter
 from backend.models.base import FaceSwapModel
 from backend.models.blocks import Conv, Dense, Downscale, DownscaleChain, ResidualBlock, Upscale
+from backend.models.dfm_traced import traced_swap
 from backend.models.saehd import Decoder, Encoder, Inter, SaehdDf, SaehdLiae
 
 OPSET = 12
@@ -56,21 +57,37 @@ def dfm_model(model: FaceSwapModel, fp16: bool, facts: Mapping[str, str]) -> onn
     Raises:
         BadInputError: there is no DFM of such a network, or it is too large for one file.
     """
+    proto = _written(model, fp16) if isinstance(model, SaehdDf | SaehdLiae | Amp) else _traced(model, fp16)
+    proto.producer_name, proto.producer_version = "Lookalike", __version__
+    helper.set_model_props(proto, dict(facts))
+    return proto
+
+
+def _traced(model: FaceSwapModel, fp16: bool) -> onnx.ModelProto:
+    if fp16:
+        raise BadInputError(
+            f"A {type(model).__name__} network cannot be written in half precision.", "Write it without that."
+        )
+    if most_bytes(model, fp16) > _MAX_BYTES:
+        raise _too_large()
+    return traced_swap(model, GRAY_OF_BGR, IN_FACE, OUTPUTS)
+
+
+def _written(model: FaceSwapModel, fp16: bool) -> onnx.ModelProto:
     graph = _Graph(model, fp16)
     dst_mask, face, mask = _swap(graph, model)
     if model.channels == 1:
         face = graph.add("Concat", [face, face, face], axis=1)
     for name, made in zip(OUTPUTS, (dst_mask, face, mask), strict=True):
         graph.add("Transpose", [made], name, perm=[0, 2, 3, 1])
-    proto = helper.make_model(
-        graph.made(model),
-        opset_imports=[helper.make_opsetid("", OPSET)],
-        ir_version=_IR_VERSION,
-        producer_name="Lookalike",
-        producer_version=__version__,
+    return helper.make_model(graph.made(model), opset_imports=[helper.make_opsetid("", OPSET)], ir_version=_IR_VERSION)
+
+
+def _too_large() -> BadInputError:
+    return BadInputError(
+        "The network is too large for a DFM file, which cannot hold more than 2 GiB.",
+        "Use half precision, or a model with smaller dims.",
     )
-    helper.set_model_props(proto, dict(facts))
-    return proto
 
 
 def most_bytes(model: FaceSwapModel, fp16: bool) -> int:
@@ -101,10 +118,7 @@ class _Graph:
         if name not in self._constants:
             self._bytes += array.nbytes
             if self._bytes > _MAX_BYTES:
-                raise BadInputError(
-                    "The network is too large for a DFM file, which cannot hold more than 2 GiB.",
-                    "Use half precision, or a model with smaller dims.",
-                )
+                raise _too_large()
             self._constants[name] = numpy_helper.from_array(np.ascontiguousarray(array), name)
         return name
 

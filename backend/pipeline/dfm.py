@@ -18,7 +18,7 @@ from backend.core.provenance import DIGITAL_SOURCE_TYPE, SOFTWARE
 from backend.environment import usable_cores
 from backend.models.amp import Amp
 from backend.models.base import FaceSwapModel
-from backend.models.dfm import IN_FACE, MORPH, OPSET, dfm_model, most_bytes
+from backend.models.dfm import IN_FACE, MORPH, dfm_model, most_bytes
 from backend.models.onnx_network import OnnxNetwork
 from backend.pipeline.context import StageContext
 from backend.pipeline.predictor import Predictor, load_model
@@ -40,7 +40,7 @@ DISCLOSURE = (
     "AI model: it replaces faces. Pictures and videos made with it are AI-manipulated; say so where they are shown."
 )
 
-_MODEL_CLASSES: Mapping[str, str] = MappingProxyType({"saehd": "SAEHD", "amp": "AMP", "quick96": "Quick96"})
+_MODEL_CLASSES: Mapping[str, str] = MappingProxyType({"quick96": "Quick96", "phaze_a": "PhazeA"})
 _BATCHES = (1, 3)
 _MORPHS = (0.0, 0.5, 1.0)
 _RESERVE_BYTES = 64 << 20
@@ -82,7 +82,9 @@ def write_dfm(project: Project, model: str, path: Path, fp16: bool, ctx: StageCo
     ctx.check_stop()
     path.parent.mkdir(parents=True, exist_ok=True)
     require_free_disk(path.parent, most_bytes(predictor.model, fp16) + _RESERVE_BYTES)
-    data = dfm_model(predictor.model, fp16, _facts(predictor, model)).SerializeToString()
+    proto = dfm_model(predictor.model, fp16, _facts(predictor, model))
+    data, opset = proto.SerializeToString(), max(each.version for each in proto.opset_import)
+    del proto
     checker.check_model(data)
     ctx.check_stop()
     with replacing(path) as file:
@@ -90,12 +92,14 @@ def write_dfm(project: Project, model: str, path: Path, fp16: bool, ctx: StageCo
         file.flush()
         difference = _checked(predictor.model, Path(file.name), fp16)
         ctx.check_stop()
+    if not predictor.model.learns_mask:
+        ctx.log("This model learned no mask: live programs show the whole square that the file gives.", "warning")
     ctx.log(f"The DFM file agrees with the model: the largest difference is {difference:.1e}.")
     return {
         "bytes": len(data),
         "iteration": predictor.iteration,
         "max_difference": difference,
-        "opset": OPSET,
+        "opset": opset,
         "fp16": fp16,
     }
 
@@ -117,7 +121,7 @@ def _checked(model: FaceSwapModel, path: Path, fp16: bool) -> float:
     network = OnnxNetwork(path, "cpu", usable_cores())
     gaps = [
         np.abs(made.astype(np.float64) - wanted)
-        for count in _BATCHES
+        for count in (_BATCHES if network.inputs[0].shape[0] is None else (1,))
         for morph in (_MORPHS if isinstance(model, Amp) else (1.0,))
         for made, wanted in _both(model, network, count, morph)
     ]

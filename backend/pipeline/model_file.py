@@ -1,4 +1,4 @@
-"""Stage model: copy a model, write or read it as one file, write it as DFM, make a backup, go back to one."""
+"""Stage model: copy a model, write it as one file, as DFM or for DeepFaceLab, bring one in, make backups."""
 
 from __future__ import annotations
 
@@ -11,14 +11,21 @@ from typing import Any
 
 from backend.core.settings import ModelFileSettings
 from backend.pipeline.context import StageContext
+from backend.pipeline.dfl_export import dfl_stem, write_dfl
+from backend.pipeline.dfl_import import import_bytes, import_dfl
 from backend.pipeline.dfm import SUFFIX as DFM_SUFFIX
 from backend.pipeline.dfm import dfm_stem, write_dfm
+from backend.pipeline.dfm_import import import_dfm
+from backend.storage.checkpoint import KEEP
 from backend.storage.linking import Progress
 from backend.storage.model_backups import create_backup, restore_backup
 from backend.storage.model_file import SUFFIX, export_bytes, export_model
-from backend.storage.model_import import import_model
+from backend.storage.model_import import import_model, is_ours
 from backend.storage.model_operations import copy_model, existing_model, free_model_name, model_bytes
 from backend.storage.taken_names import take_name
+
+ZIP_SUFFIX = ".zip"
+DFL_SUFFIXES = (".dat", ".npy")
 
 _MB = 1 << 20
 
@@ -30,8 +37,9 @@ def run(settings: ModelFileSettings, ctx: StageContext) -> dict[str, Any]:
         {"action", "model", "took_s"} and, by action:
         copy: {"bytes"}, model is the new one;
         export: {"path" in the project, "bytes", "iteration"}; the file lies in results/;
-        import: {"bytes", "iteration"}, model is the new one;
+        import: {"bytes", "iteration", "kind": "model", "deepfacelab" or "dfm"}, model is the new one;
         dfm: {"path" in the project, "bytes", "iteration", "max_difference" from the model, "opset", "fp16"};
+        dfl: {"path" in the project, "bytes", "iteration"};
         restore: {"iteration", "kept": name of the backup of the state before, or ""};
         backup: {"backup": its name, "bytes", "iteration"}.
 
@@ -91,6 +99,7 @@ def _copy(settings: ModelFileSettings, ctx: StageContext, report: _Report) -> di
 
 def _export(settings: ModelFileSettings, ctx: StageContext, report: _Report) -> dict[str, Any]:
     folder, results = existing_model(ctx.project, settings.model), ctx.project.results_dir
+    folder.require_trainable()
     partial = results / f".{secrets.token_hex(8)}{SUFFIX}"
     try:
         size = export_bytes(folder)
@@ -105,6 +114,7 @@ def _export(settings: ModelFileSettings, ctx: StageContext, report: _Report) -> 
 
 def _dfm(settings: ModelFileSettings, ctx: StageContext, report: _Report) -> dict[str, Any]:
     folder, results = existing_model(ctx.project, settings.model), ctx.project.results_dir
+    folder.require_trainable()
     partial = results / f".{secrets.token_hex(8)}{DFM_SUFFIX}"
     try:
         report.of(model_bytes(folder), "Writing and comparing with the model")(0)
@@ -117,13 +127,46 @@ def _dfm(settings: ModelFileSettings, ctx: StageContext, report: _Report) -> dic
     return {"model": folder.name, "path": place, **made}
 
 
+def _dfl(settings: ModelFileSettings, ctx: StageContext, report: _Report) -> dict[str, Any]:
+    folder, results = existing_model(ctx.project, settings.model), ctx.project.results_dir
+    stem = dfl_stem(folder)
+    partial = results / f".{secrets.token_hex(8)}{ZIP_SUFFIX}"
+    try:
+        progress = report.of(model_bytes(folder) // KEEP, "Writing for DeepFaceLab")
+        progress(0)
+        made = write_dfl(folder, partial, ctx, progress)
+        path = take_name(results, stem.replace("_", "-"), ZIP_SUFFIX, partial)
+    finally:
+        partial.unlink(missing_ok=True)
+    place = path.relative_to(ctx.project.path).as_posix()
+    ctx.emit("artifact", {"what": "model", "path": place})
+    return {"model": folder.name, "path": place, **made}
+
+
 def _import(settings: ModelFileSettings, ctx: StageContext, report: _Report) -> dict[str, Any]:
     path = Path(settings.file).expanduser()
-    size = path.stat().st_size if path.is_file() else 0
-    folder = import_model(path, ctx.project, settings.name, report.of(2 * size, "Unpacking and checking"))
+    kind, size = _kind(path), path.stat().st_size if path.is_file() else 0
+    if kind == "dfm":
+        progress = report.of(size, "Copying and checking")
+        folder = import_dfm(path, ctx, settings.name, settings.face_type, progress)
+    elif kind == "deepfacelab":
+        size = import_bytes(path)
+        folder = import_dfl(path, ctx, settings.name, report.of(size, "Reading"))
+    else:
+        folder = import_model(path, ctx.project, settings.name, report.of(2 * size, "Unpacking and checking"))
     info = folder.info()
     ctx.log(f"The model in {path.name} is here as '{folder.name}'.")
-    return {"model": folder.name, "bytes": size, "iteration": info.iteration if info else 0}
+    return {"model": folder.name, "kind": kind, "bytes": size, "iteration": info.iteration if info else 0}
+
+
+def _kind(path: Path) -> str:
+    """Whose file it is: "dfm", "deepfacelab", or one of ours, whatever its suffix."""
+    if path.suffix.lower() == DFM_SUFFIX:
+        return "dfm"
+    suffix = path.suffix.lower()
+    if path.is_dir() or suffix in DFL_SUFFIXES or (suffix == ZIP_SUFFIX and not is_ours(path)):
+        return "deepfacelab"
+    return "model"
 
 
 def _restore(settings: ModelFileSettings, ctx: StageContext, report: _Report) -> dict[str, Any]:
@@ -138,6 +181,7 @@ def _restore(settings: ModelFileSettings, ctx: StageContext, report: _Report) ->
 
 def _back_up(settings: ModelFileSettings, ctx: StageContext, report: _Report) -> dict[str, Any]:
     folder = existing_model(ctx.project, settings.model)
+    folder.require_trainable()
     with folder.lock(_owner(ctx)):
         backup = create_backup(folder, report.of(model_bytes(folder), "Copying"))
     ctx.milestone("backup", f"Backup of iteration {backup.iteration} kept.", backup.iteration)
@@ -145,7 +189,15 @@ def _back_up(settings: ModelFileSettings, ctx: StageContext, report: _Report) ->
 
 
 _ACTIONS: Mapping[str, Callable[[ModelFileSettings, StageContext, _Report], dict[str, Any]]] = MappingProxyType(
-    {"copy": _copy, "export": _export, "dfm": _dfm, "import": _import, "restore": _restore, "backup": _back_up}
+    {
+        "copy": _copy,
+        "export": _export,
+        "dfm": _dfm,
+        "dfl": _dfl,
+        "import": _import,
+        "restore": _restore,
+        "backup": _back_up,
+    }
 )
 
 

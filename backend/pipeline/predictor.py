@@ -19,8 +19,8 @@ from backend.models.base import FaceSwapModel
 from backend.models.registry import build_model
 from backend.ops.face_swap import SwapPrediction
 from backend.storage.checkpoint import Generation, SkippedGeneration, load_latest
-from backend.storage.model_folder import ModelFolder
-from backend.storage.model_stamp import stamp_of
+from backend.storage.model_folder import ModelFolder, ModelInfo
+from backend.storage.model_stamp import model_stamp, stamp_of
 from backend.storage.workspace import Project
 from backend.training.precision import Precision
 
@@ -42,6 +42,7 @@ class Predictor:
         skipped: newer checkpoints that failed their checks.
         stamp: tells this state of the model from others, see backend.storage.model_stamp.
         precision: number format of the convolutions and dense layers, "fp32", "fp16" or "bf16".
+        file_bytes: of a DFM file, whose weights torch does not hold.
     """
 
     model: FaceSwapModel
@@ -51,6 +52,7 @@ class Predictor:
     skipped: tuple[SkippedGeneration, ...] = ()
     stamp: str = ""
     precision: str = "fp32"
+    file_bytes: int = 0
 
     @property
     def resolution(self) -> int:
@@ -65,7 +67,7 @@ class Predictor:
     @property
     def weight_bytes(self) -> int:
         """Memory its weights take on the device."""
-        return sum(tensor.nbytes for tensor in self.model.state_dict().values())
+        return self.file_bytes + sum(tensor.nbytes for tensor in self.model.state_dict().values())
 
     def predict(self, crop_bgr: Float32, morph: float = 1.0) -> SwapPrediction:
         """Swap one aligned crop, (r, r, 3) float32 0..1 BGR; see predict_batch()."""
@@ -96,7 +98,7 @@ class Predictor:
             out = self.model.swap(batch, morph)
         face, mask, dst_mask = (_to_bhwc(t) for t in (out.face, out.mask, out.dst_mask))
         return [
-            SwapPrediction(face=face[i], mask=mask[i, ..., 0], dst_mask=dst_mask[i, ..., 0])
+            SwapPrediction(face[i], mask[i, ..., 0], dst_mask[i, ..., 0], learned=self.model.learns_mask)
             for i in range(len(crops_bgr))
         ]
 
@@ -116,6 +118,9 @@ def load_model(project: Project, name: str, device: str = "best", precision: str
         DeviceError: the device is not there.
     """
     folder = ModelFolder(project.model_dir(name))
+    info = folder.info()
+    if info is not None and info.merges_only:
+        return _dfm_predictor(folder, info, device)
     generation = load_latest(folder.generations_dir, names=(_AVERAGE,))
     if generation is None:
         raise _untrained(project, name)
@@ -127,6 +132,14 @@ def load_model(project: Project, name: str, device: str = "best", precision: str
     stamp = stamp_of(state.iteration, state.checksums)
     precision = choose_precision(precision, place)
     return Predictor(model, place, state.iteration, state.provenance, generation.skipped, stamp, precision)
+
+
+def _dfm_predictor(folder: ModelFolder, info: ModelInfo, device: str) -> Predictor:
+    from backend.pipeline.dfm_import import load_dfm
+
+    network, place, provenance = load_dfm(folder, info, device)
+    size = int(info.settings.get("bytes", 0))
+    return Predictor(network, place, info.iteration, provenance, stamp=model_stamp(folder.path), file_bytes=size)
 
 
 def _untrained(project: Project, name: str) -> BadInputError:

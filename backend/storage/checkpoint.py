@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import os
 import shutil
 import time
@@ -28,6 +27,7 @@ from torch import Tensor
 from backend.core.errors import DamagedFileError
 from backend.core.provenance import Provenance
 from backend.storage.atomic import read_json, require_free_disk, sync_folder, write_json
+from backend.storage.generation_folder import sha256_of
 from backend.storage.model_folder import ModelInfo
 
 KEEP = 3
@@ -238,12 +238,6 @@ def state_to_text(state: Tensor) -> str:
 def state_from_text(text: str) -> Tensor:
     """Inverse of state_to_text()."""
     return torch.frombuffer(bytearray(base64.b64decode(text)), dtype=torch.uint8)
-
-
-def sha256_of(path: Path) -> str:
-    """Checksum of a file in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _load(path: Path, name: str, state: CheckpointState) -> dict[str, Tensor]:

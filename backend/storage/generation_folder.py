@@ -59,6 +59,12 @@ def check_generation(generation: Path, progress: Progress = no_progress) -> None
             raise DamagedFileError(f"{file.name} of the checkpoint {generation.name} fails its checksum.")
 
 
+def sha256_of(path: Path) -> str:
+    """Checksum of a file in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def newest_whole_generation(folder: Path, progress: Progress = no_progress) -> Path:
     """The newest generation that passes its checksums. DamagedFileError when there is none."""
     faults = []

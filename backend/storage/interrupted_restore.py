@@ -14,6 +14,7 @@ from backend.storage.atomic import read_json, replacing, sync_folder, write_json
 from backend.storage.generation_folder import generation_names, stored_info
 from backend.storage.linking import link_folder, pass_on
 from backend.storage.loss_history import LossHistory
+from backend.storage.lr_curve import LR_CURVE
 from backend.storage.term_history import TermHistory
 
 JOURNAL = ".restore.json"
@@ -55,8 +56,8 @@ def finish_restore(model: Path) -> None:
         return
     _remove_others(generation)
     iteration = int(info["iteration"])
-    _replace_file(backup / "loss.bin", model / "loss.bin")
-    _replace_file(backup / "terms.bin", model / "terms.bin")
+    for name in ("loss.bin", "terms.bin", LR_CURVE):
+        _replace_file(backup / name, model / name)
     LossHistory(model / "loss.bin").truncate(iteration)
     TermHistory(model / "terms.bin").truncate(iteration)
     if backup.is_dir():

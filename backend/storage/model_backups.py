@@ -5,7 +5,7 @@
     backups/000001200-20260131-142500/backup.json            iteration, time, size
                                       model.json
                                       generations/000001200-0/
-                                      loss.bin  terms.bin
+                                      loss.bin  terms.bin  lr_finder.json
                                       preview*.jpg  history/
 
 Checkpoints and pictures never change in place, so that a backup holds second names for them and takes no disk until
@@ -34,6 +34,7 @@ from backend.storage.generation_folder import (
 )
 from backend.storage.interrupted_restore import PREPARED, commit_restore, finish_restore
 from backend.storage.linking import Progress, copy_file, folder_bytes, link_file, link_folder, no_progress
+from backend.storage.lr_curve import LR_CURVE
 from backend.storage.model_folder import ModelFolder, ModelInfo
 
 RESERVE_BYTES = 64 << 20
@@ -216,7 +217,7 @@ def _prepare(folder: ModelFolder, generation: Path, progress: Progress) -> str:
 
 def _keep_history(folder: ModelFolder, target: Path, iteration: int, progress: Progress) -> None:
     """Losses up to the checkpoint, and the pictures."""
-    for name in ("loss.bin", "terms.bin"):
+    for name in ("loss.bin", "terms.bin", LR_CURVE):
         if (folder.path / name).exists():
             copy_file(folder.path / name, target / name, progress)
     kept = ModelFolder(target)

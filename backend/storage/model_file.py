@@ -2,7 +2,7 @@
 
 ::
 
-    model.json  notes.txt  loss.bin  terms.bin  preview.jpg  preview_<page>.jpg
+    model.json  notes.txt  loss.bin  terms.bin  lr_finder.json  preview.jpg  preview_<page>.jpg
     generations/000001200-0/state.json  weights.safetensors  ...     the newest whole checkpoint
     manifest.json                                                    size and sha256 of every other member
 
@@ -26,6 +26,7 @@ from backend.core.provenance import SOFTWARE
 from backend.storage.atomic import replacing, require_free_disk
 from backend.storage.generation_folder import newest_whole_generation
 from backend.storage.linking import Progress, no_progress, pass_on
+from backend.storage.lr_curve import LR_CURVE
 from backend.storage.model_folder import ModelFolder
 
 SUFFIX = ".lookalike-model"
@@ -126,7 +127,7 @@ def export_bytes(folder: ModelFolder) -> int:
 
 def _members(folder: ModelFolder, generation: Path) -> Iterator[tuple[str, Path]]:
     """(name in the archive, file) of everything that goes along."""
-    for name in ("model.json", "notes.txt", "loss.bin", "terms.bin"):
+    for name in ("model.json", "notes.txt", "loss.bin", "terms.bin", LR_CURVE):
         if (folder.path / name).exists():
             yield name, folder.path / name
     for page in folder.pages():

@@ -3,9 +3,11 @@
 ::
 
     model.json       what the model is and how far it has come
+    model.dfm        the network of a model that only merges; such a folder has no checkpoints
     generations/     checkpoints, see backend.storage.checkpoint
     loss.bin         the loss of every iteration
     terms.bin        the parts of the loss, see backend.storage.term_history
+    lr_finder.json   how the losses went as the learning rate rose, see backend.storage.lr_curve
     preview.jpg      the newest preview of the page "faces"; preview_<page>.jpg of the others
     history/         a thinned-out series of previews, <iteration>_<page>.jpg
     notes.txt        what the user wrote about it
@@ -42,6 +44,12 @@ FACES = "faces"
 
 NOTES_CHARACTERS = 20_000
 
+DFM_CLASS = "dfm"
+"""The model class of a DFM file that was brought in for merging."""
+
+DFM_FILE = "model.dfm"
+"""That file, in the folder of its model."""
+
 _FIRST_PAGES = (FACES, "masked")
 _PAGE = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 _NEWEST = re.compile(r"preview(?:_(?P<page>[a-z0-9-]+))?\.jpg")
@@ -72,6 +80,7 @@ class ModelInfo(BaseModel):
         src_loss, dst_loss: mean losses since the save before; None before the first iteration.
         created, updated: unix times.
         sessions: every run, oldest first.
+        origin: where a model that was brought in comes from, a sentence; "" for one that began here.
     """
 
     model_config = ConfigDict(frozen=True, protected_namespaces=())
@@ -85,9 +94,22 @@ class ModelInfo(BaseModel):
     created: float = Field(default_factory=time.time)
     updated: float = Field(default_factory=time.time)
     sessions: tuple[Session, ...] = ()
+    origin: str = ""
+
+    @property
+    def merges_only(self) -> bool:
+        """Whether it is a DFM file that was brought in: it swaps faces, and nothing else can be done with it."""
+        return self.model_class == DFM_CLASS
 
     def train_settings(self) -> TrainSettings:
-        """The settings of the newest run. DamagedFileError when they make no sense to this version."""
+        """The settings of the newest run.
+
+        Raises:
+            BadInputError: a DFM file has none.
+            DamagedFileError: they make no sense to this version.
+        """
+        if self.merges_only:
+            raise self.no_training()
         try:
             return TRAIN_SETTINGS[self.model_class].model_validate(self.settings)
         except (KeyError, ValidationError) as error:
@@ -95,6 +117,16 @@ class ModelInfo(BaseModel):
                 f"The settings stored with this model ({self.model_class}) do not fit this version of the program.",
                 "Open the model with the version that made it.",
             ) from error
+
+    def no_training(self) -> BadInputError:
+        """What to say to whoever wants more of a DFM file than merging."""
+        facts = self.settings
+        described = f"{facts.get('resolution')} px, face type {facts.get('face_type')}"
+        return BadInputError(
+            f"The model '{facts.get('model', '')}' is a DFM file ({described}): it merges, and nothing else "
+            "can be done with it.",
+            "Train a model of your own, or bring in the one that the file was made of.",
+        )
 
 
 @dataclass(frozen=True)
@@ -148,6 +180,12 @@ class ModelFolder:
                 info = ModelInfo.model_validate(stored if file.name == "model.json" else stored["info"])
                 return info.model_copy(update={"settings": {**info.settings, "model": self.name}})
         return None
+
+    def require_trainable(self) -> None:
+        """BadInputError when the folder holds a DFM file, which only merges."""
+        info = self.info()
+        if info is not None and info.merges_only:
+            raise info.no_training()
 
     def write_info(self, info: ModelInfo) -> None:
         """Replace model.json."""

@@ -24,6 +24,7 @@ from backend.storage.atomic import read_json, require_free_disk, sync_folder
 from backend.storage.generation_folder import check_generation, newest_generation, stored_info
 from backend.storage.jpeg import is_complete_jpeg
 from backend.storage.linking import Progress, no_progress, pass_on
+from backend.storage.lr_curve import LR_CURVE, read_lr_curve
 from backend.storage.model_file import FORMAT, MANIFEST, RESERVE_BYTES, VERSION, Manifest, Member
 from backend.storage.model_folder import ModelFolder, ModelInfo
 from backend.storage.model_operations import free_model_name, new_model
@@ -36,6 +37,7 @@ _LARGEST: Mapping[re.Pattern[str], int] = MappingProxyType(
         re.compile(r"notes\.txt"): _MB,
         re.compile(r"loss\.bin"): 4096 * _MB,
         re.compile(r"terms\.bin"): 4096 * _MB,
+        re.compile(re.escape(LR_CURVE)): 4 * _MB,
         re.compile(r"preview(_[a-z0-9-]{1,40})?\.jpg"): 256 * _MB,
         re.compile(r"generations/\d{1,12}-\d{1,9}/state\.json"): 64 * _MB,
         re.compile(r"generations/\d{1,12}-\d{1,9}/[a-z_]{1,40}\.safetensors"): 1 << 40,
@@ -76,6 +78,15 @@ def import_model(path: Path, project: Project, name: str, progress: Progress = n
                 _unpack(archive, entry, manifest.members[entry.filename], target, path, progress)
             _check_contents(target, path, progress)
     return ModelFolder(project.model_dir(name))
+
+
+def is_ours(path: Path) -> bool:
+    """Whether an archive has the manifest of a model file, whatever else is in it."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return MANIFEST in archive.namelist()
+    except (OSError, *_READING_FAILS):
+        return False
 
 
 def _opened(path: Path) -> zipfile.ZipFile:
@@ -178,6 +189,8 @@ def _check_contents(target: Path, path: Path, progress: Progress) -> None:
     for picture in target.glob("preview*.jpg"):
         if not is_complete_jpeg(picture.read_bytes()):
             raise _damaged(path, picture.name, "is no JPEG picture")
+    if (target / LR_CURVE).exists() and read_lr_curve(target) is None:
+        raise _damaged(path, LR_CURVE, "holds no curve")
     folder = ModelFolder(target)
     folder.write_info(info)
     folder.losses.truncate(info.iteration)

@@ -20,7 +20,8 @@ from backend.core.errors import BadInputError
 from backend.storage.atomic import require_free_disk, sync_folder
 from backend.storage.folder_lock import LockOwner, locked
 from backend.storage.linking import Progress, copy_file, folder_bytes, link_file, link_folder, no_progress
-from backend.storage.model_folder import ModelFolder
+from backend.storage.lr_curve import LR_CURVE
+from backend.storage.model_folder import DFM_FILE, ModelFolder
 from backend.storage.project import Project, check_name
 
 RESERVE_BYTES = 64 << 20
@@ -29,7 +30,7 @@ RESERVE_BYTES = 64 << 20
 _TRASH = ".trash"
 _UNFINISHED = ".unfinished-"
 _LOCK = "writer.lock"
-_COPIED = ("model.json", "loss.bin", "terms.bin", "notes.txt")
+_COPIED = ("model.json", "loss.bin", "terms.bin", "notes.txt", LR_CURVE)
 
 
 @dataclass(frozen=True)
@@ -142,8 +143,8 @@ def copy_model(project: Project, old: str, new: str, owner: str, progress: Progr
             for name in _COPIED:
                 if (source.path / name).exists():
                     copy_file(source.path / name, target / name, progress)
-            for picture in source.path.glob("preview*.jpg"):
-                link_file(picture, target / picture.name, progress)
+            for file in (*source.path.glob("preview*.jpg"), *source.path.glob(DFM_FILE)):
+                link_file(file, target / file.name, progress)
             for folder in (source.history_dir, *_generations(source)):
                 if folder.is_dir():
                     link_folder(folder, target / folder.relative_to(source.path), progress)
@@ -152,7 +153,7 @@ def copy_model(project: Project, old: str, new: str, owner: str, progress: Progr
 
 def model_bytes(folder: ModelFolder) -> int:
     """Bytes of what copy_model() takes along."""
-    files = [*(folder.path / name for name in _COPIED), *folder.path.glob("preview*.jpg")]
+    files = [*(folder.path / name for name in (*_COPIED, DFM_FILE)), *folder.path.glob("preview*.jpg")]
     folders = (folder.history_dir, *_generations(folder))
     return sum(path.stat().st_size for path in files if path.exists()) + sum(map(folder_bytes, folders))
 

@@ -34,7 +34,7 @@ from backend.storage.clip_history import set_aside
 from backend.storage.faceset import Faceset
 from backend.storage.folder_count import FolderCounts
 from backend.storage.image import is_image_name, list_images
-from backend.storage.model_folder import ModelFolder
+from backend.storage.model_folder import DFM_FILE, ModelFolder
 
 SideName = Literal["src", "dst"]
 
@@ -236,6 +236,10 @@ class Project:
             known = [f.name for f in folders if (f / "model.json").exists() or (f / "generations").is_dir()]
             return sorted(known, key=str.lower)
         return []
+
+    def trainable_models(self) -> list[str]:
+        """Names of the models that can be trained: all but DFM files, which only merge."""
+        return [name for name in self.models() if not (self.model_root / name / DFM_FILE).exists()]
 
     def results(self) -> list[Path]:
         """Exported videos and folders of exported pictures, newest first."""

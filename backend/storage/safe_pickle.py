@@ -10,6 +10,7 @@ What is written is protocol 4 with the module names of numpy 1, so that DeepFace
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import struct
 from collections.abc import Callable, Iterator, Mapping
@@ -69,28 +70,30 @@ def _new_array(kind: object, _shape: object, _code: object) -> np.ndarray[Any, A
     return np.ndarray((0,), np.uint8)
 
 
-def _set_array_state(array: np.ndarray[Any, Any], state: object) -> None:
+def _set_array_state(array: np.ndarray[Any, Any], state: object, most: int) -> None:
     if not isinstance(state, tuple) or len(state) != 5 or array.size:
         raise PickleRefusedError("an array with a strange state")
     _version, shape, dtype, fortran, data = state
-    checked = _check_shape(shape, dtype, data)
+    checked = _check_shape(shape, dtype, data, most)
     trusted: Any = (1, checked, dtype.dtype, bool(fortran), bytes(data))
     array.__setstate__(trusted)
 
 
-def _array_from_buffer(data: object, dtype: object, shape: object, order: object = "C") -> np.ndarray[Any, Any]:
-    checked = _check_shape(shape, dtype, data)
+def _array_from_buffer(
+    data: object, dtype: object, shape: object, order: object = "C", *, most: int = MAX_ARRAY_BYTES
+) -> np.ndarray[Any, Any]:
+    checked = _check_shape(shape, dtype, data, most)
     values = np.frombuffer(bytes(data), dtype.dtype)  # type: ignore[call-overload,union-attr]
     return values.reshape(checked, order="F" if order == "F" else "C").copy()
 
 
-def _check_shape(shape: object, dtype: object, data: object) -> tuple[int, ...]:
+def _check_shape(shape: object, dtype: object, data: object, most: int) -> tuple[int, ...]:
     if not isinstance(dtype, _Dtype) or not isinstance(data, bytes | bytearray) or not isinstance(shape, tuple):
         raise PickleRefusedError("an array with a strange state")
-    sizes = [n for n in shape if type(n) is int and 0 <= n <= MAX_ARRAY_BYTES]
+    sizes = [n for n in shape if type(n) is int and 0 <= n <= most]
     if len(sizes) != len(shape) or len(shape) > 8:
         raise PickleRefusedError("an array with a strange shape")
-    if len(data) > MAX_ARRAY_BYTES or math.prod(sizes) * dtype.dtype.itemsize != len(data):
+    if len(data) > most or math.prod(sizes) * dtype.dtype.itemsize != len(data):
         raise PickleRefusedError("an array whose size does not fit its shape")
     return tuple(sizes)
 
@@ -142,13 +145,19 @@ FACE_NAMES: Mapping[tuple[str, str], Build] = MappingProxyType(
 """What the data of a face may name."""
 
 
-def loads(data: bytes, allow: Mapping[tuple[str, str], Build] = FACE_NAMES, max_bytes: int = MAX_PICKLE_BYTES) -> Any:
+def loads(
+    data: bytes,
+    allow: Mapping[tuple[str, str], Build] = FACE_NAMES,
+    max_bytes: int = MAX_PICKLE_BYTES,
+    max_array: int = MAX_ARRAY_BYTES,
+) -> Any:
     """Read a pickle of plain data; nothing in it is ever run.
 
     Args:
         data: the pickle, any protocol that Python 3 wrote.
         allow: the names that may occur, each with the function that builds what it stands for.
         max_bytes: larger pickles are refused.
+        max_array: bytes of the largest array.
 
     Returns:
         None, bool, int, float, str, bytes, numeric ndarrays and numpy numbers in list, tuple, dict and set.
@@ -159,16 +168,19 @@ def loads(data: bytes, allow: Mapping[tuple[str, str], Build] = FACE_NAMES, max_
     if len(data) > max_bytes:
         raise _refused(f"it takes {len(data):,} bytes")
     with _refusing():
-        result = Machine(data, allow, _set_state).run(OPCODES)
+        result = Machine(data, *_with_arrays(allow, max_array)).run(OPCODES)
         _check_tree(result, [2 * len(data) + _SMALL], MAX_DEPTH)
     return result
 
 
-def load_pairs(data: Data) -> Iterator[tuple[Any, Any]]:
-    """Read a pickled dictionary of faces pair by pair, so that a long one is never in memory as a whole.
+def load_pairs(
+    data: Data, allow: Mapping[tuple[str, str], Build] = FACE_NAMES, max_array: int = MAX_ARRAY_BYTES
+) -> Iterator[tuple[Any, Any]]:
+    """Read a pickled dictionary pair by pair, so that a long one is never in memory as a whole.
 
     Args:
         data: the pickle, for example a file mapped into memory.
+        allow, max_array: as for loads().
 
     Yields:
         every key with its value; values as loads() gives them.
@@ -176,7 +188,7 @@ def load_pairs(data: Data) -> Iterator[tuple[Any, Any]]:
     Raises:
         DamagedFileError: as loads(); it is no dictionary; or two of its values share a part. May come after some pairs.
     """
-    reader = _PairReader(data, FACE_NAMES, _set_state)
+    reader = _PairReader(data, *_with_arrays(allow, max_array))
     blocks = reader.blocks(OPCODES)
     going = True
     while going:
@@ -254,9 +266,18 @@ def _refused(why: str) -> DamagedFileError:
     return DamagedFileError(f"The pickled data is refused: {why}.", "Take the file from a source you trust.")
 
 
-def _set_state(target: object, state: object) -> None:
+def _with_arrays(
+    allow: Mapping[tuple[str, str], Build], most: int
+) -> tuple[Mapping[tuple[str, str], Build], Callable[[object, object], None]]:
+    """The names and the setter of states for arrays of so many bytes at most."""
+    sized = functools.partial(_array_from_buffer, most=most)
+    names = {name: sized if made is _array_from_buffer else made for name, made in allow.items()}
+    return names, functools.partial(_set_state, most=most)
+
+
+def _set_state(target: object, state: object, most: int) -> None:
     if isinstance(target, np.ndarray):
-        _set_array_state(target, state)
+        _set_array_state(target, state, most)
     elif isinstance(target, _Dtype):
         target.set_state(state)
     else:

@@ -161,11 +161,12 @@ def test_what_cannot_be_written_is_said(monkeypatch: pytest.MonkeyPatch) -> None
 
         def autoencode(self, src, dst, with_swap=False) -> Reconstruction: ...
 
-        def swap(self, dst, morph=1.0) -> SwapOutput: ...
+        def swap(self, dst, morph=1.0) -> SwapOutput:
+            raise NotImplementedError
 
         def parts(self) -> dict: ...
 
-    with pytest.raises(BadInputError, match="Other"):
+    with pytest.raises(BadInputError, match="Other network with these parts"):
         dfm_model(Other(), False, {})
     monkeypatch.setattr(dfm, "_MAX_BYTES", 10_000)
     with pytest.raises(BadInputError, match="too large"):

@@ -11,6 +11,7 @@ import pytest
 
 from backend.core.errors import BadInputError, StopRequested
 from backend.core.settings import ModelFileSettings, Quick96Settings
+from backend.core.settings.older import SaeSettings
 from backend.models.onnx_network import OnnxNetwork
 from backend.pipeline import dfm
 from backend.pipeline.dfm import DfmDiffersError, write_dfm
@@ -117,3 +118,23 @@ def test_a_model_that_is_not_there_or_not_trained_is_said(tmp_path: Path) -> Non
     with pytest.raises(BadInputError, match="nobody"):
         export(ctx, model="nobody")
     assert written(project) == []
+
+
+def test_an_older_model_has_one_too(tmp_path: Path) -> None:
+    project, ctx, _ = bench(tmp_path)
+    store_model(project, SaeSettings(model="old", resolution=64, ae_dims=32, e_ch_dims=21, d_ch_dims=10))
+    result = export(ctx, model="old")
+    assert (result["path"], result["opset"]) == ("results/old_SAE_model.dfm", 12)
+    load_stage("model")(ModelFileSettings(action="import", file=str(project.path / result["path"])), ctx)
+    crops = list(np.random.default_rng(0).random((2, 64, 64, 3), np.float32))
+    one, two = (load_model(project, name, "cpu") for name in ("old", "old-2"))
+    assert two.face_type == one.face_type
+    for wanted, found in zip(one.predict_batch(crops), two.predict_batch(crops), strict=True):
+        np.testing.assert_allclose(found.face, wanted.face, atol=1e-5)
+    for given, words in (
+        ({"action": "dfm", "fp16": True}, "half precision"),
+        ({"action": "dfl"}, "no model like 'old'"),
+    ):
+        with pytest.raises(BadInputError, match=words):
+            load_stage("model")(ModelFileSettings(model="old", **given), ctx)
+    assert written(project) == ["old_SAE_model.dfm"]

@@ -13,7 +13,7 @@ class SummarySettings(Settings):
     """What a model would be: parts, parameters, memory. Nothing is trained and nothing is kept."""
 
     model: str = setting("", "Name of an existing model; empty describes the settings below.")
-    train: dict[str, bool | int | float | str] = setting(
+    train: dict[str, bool | int | float | str | list[str]] = setting(
         {}, "Training settings by name: of a model that need not exist yet, or in place of those stored with the model."
     )
 
@@ -39,12 +39,20 @@ class TimelapseSettings(Settings):
 class ModelFileSettings(Settings):
     """Copying, packing and unpacking whole models."""
 
-    action: Literal["copy", "export", "import", "backup", "restore", "dfm"] = setting(
-        "copy", "Copy a model, write it as one file, read one, make a backup, go back to one, or write a DFM file."
+    action: Literal["copy", "export", "import", "backup", "restore", "dfm", "dfl"] = setting(
+        "copy",
+        "Copy a model, write it as one file, read one, make a backup, go back to one, write a DFM file, or write it "
+        "for DeepFaceLab.",
     )
     model: str = setting("", "Name of the model to copy, export, back up or restore.")
     name: str = setting("", "Name of the new model, or of the backup to restore; empty takes a fitting one.")
-    file: str = setting("", "File to read; only for import.")
+    file: str = setting(
+        "",
+        "What to import: a model file, a DeepFaceLab model (its folder, its _data.dat or a ZIP of it), or a DFM file.",
+    )
+    face_type: Literal["auto", "h", "mf", "f", "wf", "head"] = setting(
+        "auto", "Import of a DFM file: how much of the head it takes; auto is what the file says, else whole face."
+    )
     fp16: bool = setting(False, "DFM: convolve in half precision; smaller, and faster on a GPU.")
 
     @model_validator(mode="after")
