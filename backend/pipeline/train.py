@@ -5,6 +5,8 @@ from __future__ import annotations
 import secrets
 import shutil
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,6 +17,9 @@ from backend.core.settings import TrainSettings
 from backend.devices import torch_devices
 from backend.models.registry import build_model
 from backend.pipeline.context import StageContext
+from backend.pipeline.find_rate import OFF, find_rate, without_search
+from backend.pipeline.first_weights import check_frozen, first_weights
+from backend.pipeline.lpips_weights import lpips_source
 from backend.pipeline.train_data import TrainingData, load_data
 from backend.pipeline.train_ranks import train_on_several
 from backend.storage.checkpoint import Generation, load_latest, remove_unfinished
@@ -29,6 +34,7 @@ from backend.training.callbacks.live import LiveSettingsCallback
 from backend.training.callbacks.metrics import MetricsCallback
 from backend.training.callbacks.nan_guard import NanGuardCallback
 from backend.training.callbacks.preview import ROWS, PreviewCallback
+from backend.training.callbacks.snapshot import SnapshotCallback
 from backend.training.callbacks.target import STOPPED, TARGET, TargetCallback
 from backend.training.callbacks.tensorboard import TensorBoardCallback
 from backend.training.evaluate import evenly, held_out_ssim
@@ -53,17 +59,21 @@ def run(settings: TrainSettings, ctx: StageContext) -> dict[str, Any]:
 
     Returns:
         iteration, src_loss, dst_loss, the SSIM of held_out_ssim() (None without held-out faces), images_per_s, step_s,
-        peak_memory_mb, skipped, took_s, reason (why it ended).
+        peak_memory_mb, skipped, took_s, reason (why it ended). A run that only draws the curve of a learning rate has
+        neither losses nor SSIM.
 
     Raises:
-        BadInputError: too few faces; or the model exists with other frozen settings.
+        BadInputError: too few faces; the model exists with other frozen settings; nothing of the weights to begin with
+            fits; nothing would learn; or a chosen loss has no weights.
         ModelBusyError: somebody else trains this model.
         MemoryShortError: the batch does not fit; the sentence proposes one that does.
         DamagedFileError: the model has checkpoints, but none is whole.
-        LookalikeError: the losses did not stay finite, however often the model was rolled back.
+        LookalikeError: the losses did not stay finite, however often the model was rolled back; or no learning rate was
+            found.
         StopRequested: the user asked to stop; everything is saved.
     """
     folder = ModelFolder(ctx.project.model_dir(settings.model))
+    folder.require_trainable()
     with folder.lock(f"job {ctx.job_dir.name}") as vanished:
         if vanished is not None:
             ctx.log(f"{vanished.name} ended without letting the model go; taken over.", "warning")
@@ -79,7 +89,8 @@ def train_model(settings: TrainSettings, device: torch.device, ranks: Ranks, ctx
     """One process's part of run(), in a model folder that is locked."""
     folder = ModelFolder(ctx.project.model_dir(settings.model))
     saved = _load(folder, ctx)
-    chosen = _settings_of(saved, settings, ranks)
+    chosen = _settings_of(saved, settings, ranks, ctx)
+    lpips = lpips_source(chosen.effective(), ctx)
     limit_threads(ranks.count if device.type == "cpu" else 1)
     fitting = ranks.least(require_memory(chosen, device, ranks.count).batch_size)
     if fitting != chosen.batch_size:
@@ -87,9 +98,12 @@ def train_model(settings: TrainSettings, device: torch.device, ranks: Ranks, ctx
         chosen = chosen.model_copy(update={"batch_size": fitting})
     torch.manual_seed(chosen.seed)
     model = build_model(chosen, chosen.seed)
+    check_frozen(model, chosen.effective(), ctx.log)
+    if saved is None:
+        first_weights(model, chosen, ctx)
     own_share = {"cache_mb": max(1, chosen.cache_mb // ranks.count)}
     data = load_data(model, chosen.model_copy(update=own_share), folder, ctx)
-    step = TrainStep(model, chosen.effective(), device, ranks)
+    step = TrainStep(model, chosen.effective(), device, ranks, lpips)
     run_of = _Run(folder, ctx, data)
     training = Training(step, chosen, torch.Generator().manual_seed(chosen.seed), run_of.roll_back, ranks)
     run_of.begin(training, saved)
@@ -164,19 +178,28 @@ class _Run:
     def train(self, training: Training, info: ModelInfo | None) -> dict[str, Any]:
         """Train to the end and report."""
         metrics = MetricsCallback(self._losses, self._ctx.emit)
+        if info is None and training.chosen.lr_finder != OFF:
+            metrics.on_start(training)
+            self._find_rate(training)
+        if training.stop_reason:
+            return {"iteration": 0, **metrics.summary(training), "reason": training.stop_reason}
         checkpoint = self._checkpoint(training, info)
         callbacks = self._callbacks(training, metrics, checkpoint)
         if training.ranks.rank == 0:
             self._losses.drop_after(training.iteration)
-        augmenter = self._data.augmenter(training)
-        while failure := _out_of_memory(training, self._data, augmenter, callbacks):
-            self._shrink(training, failure, checkpoint)
+        work = partial(_train, training, self._data, self._data.augmenter(training), callbacks)
+        while failure := _out_of_memory(work):
+            self._shrink(training, failure, checkpoint.save)
         figures = {**metrics.summary(training), "reason": training.stop_reason}
         for changed in self._data.changed() if training.ranks.rank == 0 else ():
             self._ctx.log(f"The faces in {changed} changed meanwhile; that counts at the next start.", "warning")
         self._tell_end(training, figures["iterations_done"])
         losses = {"src_loss": checkpoint.info.src_loss, "dst_loss": checkpoint.info.dst_loss}
         return {"iteration": training.iteration, **losses, **self._evaluate(training), **figures}
+
+    def _find_rate(self, training: Training) -> None:
+        while failure := _out_of_memory(partial(find_rate, training, self._data, self._folder, self._ctx)):
+            self._shrink(training, failure)
 
     def _callbacks(
         self, training: Training, metrics: MetricsCallback, checkpoint: CheckpointCallback
@@ -192,6 +215,7 @@ class _Run:
             NanGuardCallback(ctx.emit),
             checkpoint,
             BackupCallback(self._folder, ctx.emit, lambda: ctx.take_request("backup"), checkpoint.save),
+            SnapshotCallback(self._folder, ctx.emit, checkpoint.save),
             PreviewCallback(previews[0], previews[1], ctx.job_dir, self._folder, ctx.emit),
             LiveSettingsCallback(ctx.take_changes, ctx.emit),
             *board,
@@ -227,7 +251,9 @@ class _Run:
         message = f"Pretraining is over and kept as a backup: {anew} begin anew, iterations count from 0."
         self._ctx.milestone("pretrained", message, 0)
 
-    def _shrink(self, training: Training, failure: str, checkpoint: CheckpointCallback) -> None:
+    def _shrink(
+        self, training: Training, failure: str, save: Callable[[Training], object] = lambda training: None
+    ) -> None:
         """Go on with a smaller batch after memory ran out; save and MemoryShortError when that cannot be."""
         batch, device = training.chosen.batch_size, training.step.device
         smaller = batch * 3 // 4
@@ -235,7 +261,7 @@ class _Run:
         release_memory(device)
         if not training.chosen.shrink_batch or smaller < 1 or training.ranks.count > 1:
             if training.started and training.ranks.rank == 0:
-                checkpoint.save(training)
+                save(training)
             raise short_of_memory(training.chosen, device, training.ranks.count)
         training.chosen = training.chosen.model_copy(update={"batch_size": smaller})
         message = f"Memory ran out with a batch of {batch} ({failure}); going on with {smaller}."
@@ -266,13 +292,15 @@ def _part_generators(training: Training) -> None:
         torch.manual_seed(training.chosen.seed + ranks.rank + training.iteration * ranks.count)
 
 
-def _out_of_memory(
-    training: Training, data: TrainingData, augmenter: Augmenter, callbacks: tuple[Callback, ...]
-) -> str:
-    """Train until the end, or until memory runs out; then the error's first line."""
+def _train(training: Training, data: TrainingData, augmenter: Augmenter, callbacks: tuple[Callback, ...]) -> None:
+    with data.loader(training) as loader:
+        train(training, loader, augmenter, callbacks)
+
+
+def _out_of_memory(work: Callable[[], None]) -> str:
+    """Work until the end, or until memory runs out; then the error's first line."""
     try:
-        with data.loader(training) as loader:
-            train(training, loader, augmenter, callbacks)
+        work()
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
@@ -291,10 +319,14 @@ def _load(folder: ModelFolder, ctx: StageContext) -> Generation | None:
     return saved
 
 
-def _settings_of(saved: Generation | None, given: TrainSettings, ranks: Ranks) -> TrainSettings:
+def _settings_of(saved: Generation | None, given: TrainSettings, ranks: Ranks, ctx: StageContext) -> TrainSettings:
     """Settings of this run: frozen ones from the checkpoint, and a seed where none was chosen."""
     stored = saved.state.info.settings if saved else {}
     settings = resume_settings(stored, given).resolved()
+    if saved is not None:
+        settings = without_search(stored, settings, ctx)
+        if settings.load_weights:
+            ctx.log("Weights are loaded into new models only; this one exists and goes on with its own.", "warning")
     seed = settings.seed or int(stored.get("seed") or 0) or 1 + secrets.randbelow(2**31 - 1)
     return settings.model_copy(update={"seed": ranks.agree(seed)})
 

@@ -24,8 +24,11 @@ from torch.utils.flop_counter import flop_registry
 from backend.core.settings import TrainSettings
 from backend.models.base import FaceSwapModel, Reconstruction
 from backend.models.discriminators import CodeDiscriminator, UNetDiscriminator
+from backend.models.losses.lpips import Lpips
 from backend.models.registry import build_model
 from backend.training.batch import FaceBatch
+from backend.training.freezing import frozen_names
+from backend.training.loss_shelf import LossShelf
 from backend.training.objective import Objective, build_objective
 
 LARGEST_BATCH = 512
@@ -38,7 +41,7 @@ class DryRun:
 
     Attributes:
         network: bytes of the network's weights.
-        weights: the same with the discriminators.
+        weights: the same with the discriminators and what losses have of weights.
         trained: bytes of those that learn.
         moments: (bytes, bytes per face pair) of the moments of the step that can need most, depending on the batch;
             activations, gradients and scratch. The need is the largest of them.
@@ -104,9 +107,10 @@ def dry_run(settings: TrainSettings, precision: str) -> DryRun:
     with shapes_only(settings) as (model, judges):
         parameters = [p for part in (model, *judges.values()) for p in part.parameters()]
         two, three = (_step(settings, model, judges, precision, pairs) for pairs in (2, 3))
+        shelf = LossShelf(settings, Lpips).weight_bytes
     return DryRun(
         network=sum(p.nbytes for p in model.parameters()),
-        weights=sum(p.nbytes for p in parameters),
+        weights=sum(p.nbytes for p in parameters) + shelf,
         trained=sum(p.nbytes for p in parameters if p.requires_grad),
         moments=_moments(two.timeline, three.timeline),
         flop=three.flop - two.flop,
@@ -122,9 +126,7 @@ def shapes_only(settings: TrainSettings) -> Iterator[tuple[FaceSwapModel, dict[s
     fake = FakeTensorMode()
     with torch.device("meta"):
         model = build_model(settings)
-    frozen = model.frozen_parts(settings.random_warp)
-    for name, part in model.parts().items():
-        part.requires_grad_(name not in frozen)
+    model.freeze(frozen_names(model, settings))
     judges: dict[str, nn.Module] = {}
     with fake:
         _claim_cpu(model.train())
@@ -157,9 +159,9 @@ def _step(
 ) -> _Watch:
     parts = (model, *judges.values())
     watch = _Watch([tensor for part in parts for tensor in (*part.parameters(), *part.buffers())])
-    objective = build_objective(settings)
+    objective = build_objective(settings, Lpips)
     with watch:
-        src, dst = objective.prepare(_batch(model, pairs)), objective.prepare(_batch(model, pairs))
+        src, dst = (objective.prepare(_batch(model, pairs, settings.parts_apart)) for _ in range(2))
         with _autocast(precision):
             out = model(src.warped, dst.warped, objective.wants_swap)
         _loss(objective, out, src, dst, _judged(judges, out, precision)).backward()
@@ -170,10 +172,11 @@ def _step(
     return watch
 
 
-def _batch(model: FaceSwapModel, pairs: int) -> FaceBatch:
+def _batch(model: FaceSwapModel, pairs: int, parts_apart: bool) -> FaceBatch:
     picture = (pairs, model.channels, model.resolution, model.resolution)
     mask = (pairs, 1, model.resolution, model.resolution)
-    return FaceBatch(torch.empty(picture), torch.empty(picture), torch.empty(mask), torch.empty(mask))
+    masks = (torch.empty(mask) for _ in range(4 if parts_apart else 2))
+    return FaceBatch(torch.empty(picture), torch.empty(picture), *masks)
 
 
 def _judged(judges: dict[str, nn.Module], out: Reconstruction, precision: str) -> list[Tensor]:

@@ -10,9 +10,13 @@ from torch import Tensor
 
 from backend.core.settings import TrainSettings
 from backend.storage.checkpoint import join_optimizer, split_optimizer
+from backend.training.autoclip import AutoClip
 from backend.training.optimizers import build_optimizer, clip_, gradient_norm
 from backend.training.precision import LossScale, Precision
 from backend.training.ranks import Ranks
+
+_CLIP = "clip/"
+"""Before the names of what clipping remembers, among the tensors of a stored state."""
 
 
 class Learner:
@@ -41,6 +45,11 @@ class Learner:
     ) -> None:
         self._parameters = list(parameters)
         self._clip = settings.clip_gradients
+        self._autoclip = (
+            AutoClip(settings.autoclip_percentile, settings.autoclip_history, precision.device)
+            if settings.autoclip
+            else None
+        )
         self._kind = settings.optimizer
         self._ranks = ranks
         self.optimizer = build_optimizer(settings, self._parameters)
@@ -63,7 +72,9 @@ class Learner:
         self.scale.unscale_(gradients)
         norm = gradient_norm(gradients)
         finite = norm.isfinite()
-        if self._clip:
+        if self._autoclip is not None:
+            clip_(gradients, norm, self._autoclip.limit(norm))
+        elif self._clip:
             clip_(gradients, norm)
         if not self.waits:
             self.optimizer.step(finite)
@@ -78,12 +89,16 @@ class Learner:
         self.optimizer.zero_grad(set_to_none=True)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """(tensors, JSON) of optimiser and loss scale."""
+        """(tensors, JSON) of optimiser, clipping and loss scale."""
         tensors, rest = split_optimizer(self.optimizer.state_dict())
+        if self._autoclip is not None:
+            tensors.update({f"{_CLIP}{name}": value for name, value in self._autoclip.state_dict().items()})
         return tensors, {"kind": self._kind, "optimizer": rest, "scale": self.scale.state_dict()}
 
     def load(self, tensors: Mapping[str, Tensor], rest: Mapping[str, Any]) -> str:
         """Take over a stored state; the learning rate stays that of the settings.
+
+        What is stored of parameters that hold still now is dropped; those that held still then begin at step 1.
 
         Returns:
             a sentence when the state is another optimiser's and this one begins anew, else "".
@@ -91,12 +106,19 @@ class Learner:
         Raises:
             DamagedFileError: it is of the same kind and does not fit these parameters.
         """
+        averages = {name: value for name, value in tensors.items() if not name.startswith(_CLIP)}
+        if self._autoclip is not None:
+            clip = {name: value for name, value in tensors.items() if name not in averages}
+            self._autoclip.load_state_dict({name.removeprefix(_CLIP): value for name, value in clip.items()})
         if rest.get("kind") != self._kind:
             self._restart()
             return f"The optimiser changed from {rest.get('kind')} to {self._kind} and begins anew."
-        rates = [group["lr"] for group in self.optimizer.param_groups]
-        self.optimizer.load_state_dict(join_optimizer(tensors, rest["optimizer"]))
-        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+        rate = self.optimizer.param_groups[0]["lr"]
+        state = join_optimizer(averages, rest["optimizer"])
+        still = {number for number, weight in enumerate(self._parameters) if not weight.requires_grad}
+        state["state"] = {number: held for number, held in state["state"].items() if number not in still}
+        self.optimizer.load_state_dict(state)
+        for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.scale.load_state_dict(rest["scale"])
         return ""

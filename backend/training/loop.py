@@ -6,7 +6,8 @@
     while nobody asked to stop, or an optimiser step is not complete:
         before_step
         step(augmenter(loader.next()))
-        now and then: on_losses        what happened since the last time, fetched from the device at once
+        now and then: on_losses        what happened since the last time, fetched from the device at once;
+                                       also where an observer asked for it in before_step
         on_step
         obey                           what observers ordered: stop, other settings, roll back
     on_end
@@ -88,6 +89,7 @@ class Training:
         rate_factor: share of the learning rate that is left after roll-backs, those of earlier runs included.
         annealing: the target that the rate is annealed towards, and the iteration at which that began; see
             anneal_from().
+        tell_losses: an observer wants the losses right after this iteration; set in before_step, and forgotten then.
         started: observers have been told of the start.
         stop_reason: why the loop ends; empty while it goes on.
         orders: for the loop, before the next iteration.
@@ -104,6 +106,7 @@ class Training:
     before: tuple[tuple[int, int], Tensor] | None = None
     rate_factor: float = 1.0
     annealing: tuple[int, int] = (0, 0)
+    tell_losses: bool = False
     started: bool = field(default=False, init=False)
     stop_reason: str = field(default="", init=False)
     orders: Orders = field(default_factory=Orders, init=False)
@@ -191,9 +194,9 @@ def train(training: Training, loader: BatchLoader, augmenter: Augmenter, callbac
             callback.before_step(training)
         _iterate(training, loader, augmenter)
         whole = not training.step.gathered
-        if time.perf_counter() - read_at >= READ_INTERVAL_S or (owed and whole):
+        if training.tell_losses or time.perf_counter() - read_at >= READ_INTERVAL_S or (owed and whole):
             _tell_losses(training, callbacks)
-            read_at, owed = time.perf_counter(), not whole
+            read_at, owed, training.tell_losses = time.perf_counter(), not whole, False
         for callback in callbacks:
             callback.on_step(training)
         training.obey()
@@ -224,11 +227,11 @@ def _tell_losses(training: Training, callbacks: Sequence[Callback]) -> None:
         callback.on_losses(training, rows)
 
 
-_MOST_TERMS = 16
+_MOST_TERMS = 24
 
 
 def _packed(losses: StepLosses) -> Tensor:
-    """src, dst, skipped and the terms as (19,) float32; terms that are not there are 0."""
+    """src, dst, skipped and the terms as (27,) float32; terms that are not there are 0."""
     values = [losses.src, losses.dst, losses.skipped, *losses.terms.values()]
     packed = torch.stack([value.float() for value in values])
     return torch.nn.functional.pad(packed, (0, _MOST_TERMS + 3 - len(values)))

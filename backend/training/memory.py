@@ -34,7 +34,7 @@ class Overhead:
 
 _CGROUP = Path("/sys/fs/cgroup")
 _MAIN = torch.device("cpu")
-_AVERAGES: Mapping[str, int] = MappingProxyType({"adabelief": 2, "rmsprop": 1, "adamw": 2, "lion": 1})
+_AVERAGES: Mapping[str, int] = MappingProxyType({"adabelief": 2, "rmsprop": 1, "adam": 2, "adamw": 2, "lion": 1})
 """Optimiser -> numbers it keeps per weight."""
 
 _USABLE = 0.95

@@ -1,4 +1,4 @@
-"""How one step moves weights: the rules of AdaBelief, RMSprop, AdamW and Lion.
+"""How one step moves weights: the rules of AdaBelief, RMSprop, Adam, AdamW and Lion.
 
 A rule works on lists of tensors with torch's foreach operations, in place. Whether the step counts at all may be
 known on the device only. Nothing waits for it: in a step that does not count, averages are multiplied by one, and what
@@ -82,12 +82,14 @@ class Rule(ABC):
 
     Attributes:
         weight_decay: share by which weights shrink, times the learning rate; for the rules that have one.
+        beta_1: what Adam and AdamW keep of their mean gradient at each step.
     """
 
     AVERAGES: ClassVar[tuple[str, ...]] = ()
     """Names of the moving averages that are kept of each weight."""
 
     weight_decay: float = 0.0
+    beta_1: float = 0.9
 
     @abstractmethod
     def update(self, weights: list[Tensor], gradients: list[Tensor], averages: list[list[Tensor]], move: Move) -> None:
@@ -134,13 +136,12 @@ class RMSprop(Rule):
         torch._foreach_addcdiv_(weights, move.thinned(gradients), scale, -move.learning_rate)
 
 
-class AdamW(Rule):
-    """Adam with corrected averages and decoupled weight decay; betas .9 and .999, epsilon 1e-8.
+class Adam(Rule):
+    """w -= lr * m' / (sqrt(s') + 1e-8), where m = beta_1 m + (1 - beta_1) g, s = .999s + .001g^2.
 
-    w -= lr * (m' / (sqrt(s') + 1e-8) + decay * w), where m = .9m + .1g, s = .999s + .001g^2, and m', s' are m and s
-    divided by 1 - beta^t. Loshchilov and Hutter, "Decoupled weight decay regularization", 2017; the decay is
-    multiplied by the learning rate as in torch. Averages: ``mean`` and ``square``. A step that does not count still
-    raises t, which makes later steps a little shorter.
+    m' and s' are m and s divided by 1 - beta^t. Kingma and Ba, "Adam: a method for stochastic optimization", 2014, with
+    the epsilon of the paper and of torch; Keras takes 1e-7. No weight decay. Averages: ``mean`` and ``square``. A step
+    that does not count still raises t, which makes later steps a little shorter.
     """
 
     AVERAGES = ("mean", "square")
@@ -149,20 +150,34 @@ class AdamW(Rule):
         """Move weights and averages."""
         mean, square = averages
         move.silence_(gradients)
-        torch._foreach_mul_(mean, move.memory(0.9))
-        torch._foreach_add_(mean, gradients, alpha=0.1)
+        torch._foreach_mul_(mean, move.memory(self.beta_1))
+        torch._foreach_add_(mean, gradients, alpha=1.0 - self.beta_1)
         torch._foreach_mul_(square, move.memory(0.999))
         torch._foreach_addcmul_(square, gradients, gradients, 0.001)
         correction = (1.0 - 0.999**move.number) ** 0.5
-        rate = move.learning_rate * correction / (1.0 - 0.9**move.number)
+        rate = move.learning_rate * correction / (1.0 - self.beta_1**move.number)
         scale = torch._foreach_sqrt(square)
         torch._foreach_add_(scale, 1e-8 * correction)
-        direction: Tensors = mean
-        if self.weight_decay:
-            decay = self.weight_decay * move.learning_rate / rate if rate else 0.0
-            direction = torch._foreach_addcmul(mean, weights, scale, decay)
+        decay = self._decay(move.learning_rate / rate if rate else 0.0)
+        direction = torch._foreach_addcmul(mean, weights, scale, decay) if decay else mean
         move.stop_(scale)
         torch._foreach_addcdiv_(weights, move.thinned(direction), scale, -rate)
+
+    def _decay(self, share: float) -> float:
+        """What of a weight is added to its mean gradient, given the learning rate over that of this step."""
+        return 0.0
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay: w -= lr * (m' / (sqrt(s') + 1e-8) + decay * w).
+
+    Loshchilov and Hutter, "Decoupled weight decay regularization", 2017; the decay is multiplied by the learning rate
+    as in torch.
+    """
+
+    def _decay(self, share: float) -> float:
+        """The decay, undone what the step's rate does to it."""
+        return self.weight_decay * share
 
 
 class Lion(Rule):
@@ -188,7 +203,16 @@ class Lion(Rule):
         torch._foreach_add_(weights, move.thinned(direction), alpha=-move.learning_rate)
 
 
-def rule_named(name: str, weight_decay: float) -> Rule:
-    """The rule of a setting's name: "adabelief", "rmsprop", "adamw" or "lion"; the first two have no weight decay."""
-    kinds: dict[str, type[Rule]] = {"adabelief": AdaBelief, "rmsprop": RMSprop, "adamw": AdamW, "lion": Lion}
-    return kinds[name](weight_decay)
+def rule_named(name: str, weight_decay: float, beta_1: float = 0.9) -> Rule:
+    """The rule of a setting's name: "adabelief", "rmsprop", "adam", "adamw" or "lion".
+
+    Weight decay is for the last two, beta_1 for Adam and AdamW.
+    """
+    kinds: dict[str, type[Rule]] = {
+        "adabelief": AdaBelief,
+        "rmsprop": RMSprop,
+        "adam": Adam,
+        "adamw": AdamW,
+        "lion": Lion,
+    }
+    return kinds[name](weight_decay, beta_1)

@@ -7,7 +7,7 @@ operations costs nothing, and still bounds the memory that they borrow.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -38,7 +38,7 @@ class MovingAverageOptimizer(torch.optim.Optimizer):
             and processes that train together draw the same.
 
     ``param_groups[i]["iterations"]`` counts the steps taken, those that did not count included, and is stored with the
-    state.
+    state. All parameters are in one group, but for those that began to learn later: they count their own steps.
     """
 
     def __init__(
@@ -46,6 +46,7 @@ class MovingAverageOptimizer(torch.optim.Optimizer):
     ) -> None:
         super().__init__(parameters, {"lr": learning_rate, "iterations": 0})
         self.rule = rule
+        self._order: list[Tensor] = list(self.param_groups[0]["params"])
         self._dropout_seed = dropout_seed
         self._generators: dict[torch.device, torch.Generator] = {}
 
@@ -67,14 +68,30 @@ class MovingAverageOptimizer(torch.optim.Optimizer):
                     weights, gradients, *averages = map(list, zip(*bucket, strict=True))
                     self.rule.update(weights, gradients, averages, move)
 
+    def state_dict(self) -> dict[str, Any]:
+        """The state in torch's form; parameters are numbered in the order in which they were given."""
+        packed = super().state_dict()
+        place = {id(weight): number for number, weight in enumerate(self._order)}
+        places = [place[id(weight)] for group in self.param_groups for weight in group["params"]]
+        groups = [{**group, "params": [places[n] for n in group["params"]]} for group in packed["param_groups"]]
+        state = {places[number]: averages for number, averages in packed["state"].items()}
+        return {"state": state, "param_groups": _regrouped(groups, state)}
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over a stored state, in the memory order of the weights.
+        """Take over a stored state, in the memory order of the weights; parameters without any begin at step 1.
 
         Raises:
             DamagedFileError: it is another rule's, or an average does not have the shape of its weight.
         """
         try:
-            super().load_state_dict(state_dict)
+            groups = _regrouped(state_dict["param_groups"], state_dict["state"])
+            numbers = sorted(number for group in groups for number in group["params"])
+            if numbers != list(range(len(self._order))):
+                raise ValueError(f"{len(numbers)} parameters instead of {len(self._order)}")
+            self.param_groups = [
+                {**self.defaults, "params": [self._order[number] for number in group["params"]]} for group in groups
+            ]
+            super().load_state_dict({"state": state_dict["state"], "param_groups": groups})
         except (ValueError, KeyError) as error:
             raise DamagedFileError(f"The stored optimiser state does not fit this model ({error}).") from error
         for weight, state in self.state.items():
@@ -99,6 +116,16 @@ class MovingAverageOptimizer(torch.optim.Optimizer):
         if weight.device not in self._generators:
             self._generators[weight.device] = torch.Generator(weight.device)
         return self._generators[weight.device].manual_seed((self._dropout_seed + number) % (1 << 31))
+
+
+def _regrouped(groups: list[dict[str, Any]], learned: Collection[int]) -> list[dict[str, Any]]:
+    """Groups by their count of steps, the highest first; parameters that have not learned yet count from zero."""
+    held: dict[int, list[int]] = {}
+    for group in groups:
+        for number in group["params"]:
+            held.setdefault(int(group["iterations"]) if number in learned else 0, []).append(number)
+    facts = {name: value for name, value in groups[0].items() if name != "params"}
+    return [{**facts, "iterations": count, "params": sorted(held[count])} for count in sorted(held, reverse=True)]
 
 
 class OffloadedOptimizer(MovingAverageOptimizer):
@@ -197,9 +224,12 @@ def gradient_norm(gradients: list[Tensor]) -> Tensor:
     return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
 
 
-def clip_(gradients: list[Tensor], norm: Tensor, limit: float = 1.0) -> None:
-    """Scale gradients of this norm (0-dim) in place to the limit when they reach it, as DeepFaceLab does."""
-    torch._foreach_mul_(gradients, torch.where(norm >= limit, limit / norm, 1.0))
+def clip_(gradients: list[Tensor], norm: Tensor, limit: float | Tensor = 1.0) -> None:
+    """Scale gradients of this norm (0-dim) in place to the limit when they are longer, as DeepFaceLab does.
+
+    The limit may be a 0-dim tensor on their device; one that is no number scales nothing.
+    """
+    torch._foreach_mul_(gradients, torch.where(norm > limit, limit / norm, 1.0))
 
 
 def build_optimizer(
@@ -212,7 +242,7 @@ def build_optimizer(
         on_cpu: keep state and weights in main memory; None follows the settings, where the parameters are not there.
     """
     weights = list(parameters)
-    rule = rule_named(settings.optimizer, settings.weight_decay)
+    rule = rule_named(settings.optimizer, settings.weight_decay, settings.beta_1)
     if on_cpu is None:
         on_cpu = settings.optimizer_on_cpu and any(weight.device.type != "cpu" for weight in weights)
     kind = OffloadedOptimizer if on_cpu else MovingAverageOptimizer

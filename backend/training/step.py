@@ -9,13 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from backend.core.errors import LookalikeError
 from backend.core.settings import SaehdSettings, TrainSettings
 from backend.models.base import FaceSwapModel, Reconstruction
 from backend.training.adversaries import Adversary, Gan, TrueFace
 from backend.training.average import WeightAverage
 from backend.training.batch import FaceBatch
 from backend.training.compiled import compiled
+from backend.training.freezing import frozen_names
 from backend.training.learner import Learner
+from backend.training.loss_shelf import LpipsSource, without_lpips
 from backend.training.objective import Losses, build_objective
 from backend.training.optimizers import MovingAverageOptimizer
 from backend.training.precision import choose_precision
@@ -51,6 +54,7 @@ class TrainStep:
         settings: its training settings.
         device: where to train.
         ranks: the processes that train together; each sees its share of the batch.
+        lpips: gives the networks of LPIPS losses.
 
     Attributes:
         model: on the device, in training mode, convolution weights in channels-last memory.
@@ -59,15 +63,20 @@ class TrainStep:
     """
 
     def __init__(
-        self, model: FaceSwapModel, settings: TrainSettings, device: torch.device, ranks: Ranks | None = None
+        self,
+        model: FaceSwapModel,
+        settings: TrainSettings,
+        device: torch.device,
+        ranks: Ranks | None = None,
+        lpips: LpipsSource = without_lpips,
     ) -> None:
         self.device = device
+        self._lpips = lpips
+        self._objective = build_objective(settings, lpips)
         self._ranks = ranks or Ranks()
         model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - torch's stub lacks it
         self.model = model.to(device).train()
-        frozen = model.frozen_parts(settings.random_warp)
-        for name, part in model.parts().items():
-            part.requires_grad_(name not in frozen)
+        model.freeze(frozen_names(model, settings))
         self.precision = choose_precision(settings.precision, device)
         self.notes = [self.precision.note] if self.precision.note else []
         network = self._ranks.wrap(model)
@@ -104,9 +113,15 @@ class TrainStep:
             yield adversary.learner.optimizer
 
     def configure(self, settings: TrainSettings) -> None:
-        """Take over settings that may change while training: weights and powers of losses."""
+        """Take over settings that may change while training: losses, their weights and powers.
+
+        Where a newly chosen loss has no weights the losses stay as they are, and a note says so.
+        """
         self._settings = settings
-        self._objective = build_objective(settings)
+        try:
+            self._objective = build_objective(settings, self._lpips)
+        except LookalikeError as error:
+            self.notes.append(f"The losses stay as they were. {error}")
         powers = {"gan": settings.gan_power}
         if isinstance(settings, SaehdSettings):
             powers["true_face"] = settings.true_face_power

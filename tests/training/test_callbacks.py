@@ -57,8 +57,8 @@ def test_the_first_steps_are_small(optimizer: Any, memory: float) -> None:
     assert late == pytest.approx(5e-4)
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "lion"])
-def test_adamw_and_lion_need_no_correction(optimizer: Any) -> None:
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "lion"])
+def test_adam_and_lion_need_no_correction(optimizer: Any) -> None:
     assert rates(TrainSettings(learning_rate=5e-4, optimizer=optimizer), 0, 0) == [5e-4]
 
 

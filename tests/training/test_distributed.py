@@ -12,8 +12,10 @@ from torch import Tensor
 
 from backend.core.settings import SaehdSettings
 from backend.models.registry import build_model
+from backend.training import lr_finder
 from backend.training.batch import FaceBatch
 from backend.training.distributed import process_ranks
+from backend.training.loop import Training
 from backend.training.ranks import Ranks
 from backend.training.sampler import Share
 from backend.training.step import StepLosses, TrainStep
@@ -24,6 +26,7 @@ BATCHES = 4
 CASES: dict[str, dict[str, Any]] = {
     "plain": {},
     "adversaries": {"gan_power": 0.1, "true_face_power": 0.01, "clip_gradients": True, "masked_training": False},
+    "held still, clipped": {"freeze_weights": True, "freeze_layers": ("encoder",), "autoclip": True},
     "frozen, gathered": {"archi": "liae", "random_warp": False, "accumulate": 2, "average_weights": True},
 }
 
@@ -76,6 +79,42 @@ def go_live(ranks: Ranks) -> dict[str, Any]:
     return {"skipped": bool(step(src, dst).skipped), "before": before, "after": copied(step)}
 
 
+class Feed:
+    """Stands for a loader and an augmenter: gives this process's share of batch after batch."""
+
+    def __init__(self, share: Share) -> None:
+        self._share = share
+        self._given = 0
+
+    def next(self) -> int:
+        self._given += 1
+        return self._given
+
+    def reuses(self, iteration: int) -> bool:
+        return False
+
+    def __call__(self, batch: int, iteration: int) -> tuple[FaceBatch, FaceBatch]:
+        return faces(batch, self._share)
+
+
+def search(ranks: Ranks) -> dict[str, Any]:
+    """Looks for a learning rate in five steps; only rank 0 would stop."""
+    chosen = settings(lr_finder="set", learning_rate=1e-4)
+    step = TrainStep(build_model(chosen, 3), chosen, CPU, ranks)
+    training = Training(step, chosen, torch.Generator().manual_seed(ranks.rank), ranks=ranks)
+    feed: Any = Feed(Share(ranks.rank, ranks.count))
+    before, steps = copied(step), lr_finder.RisingRate
+    lr_finder.FIRST, lr_finder.RisingRate = 1e-5, lambda number: steps(5)  # type: ignore[misc,assignment]
+    try:
+        curve = lr_finder.search_rate(training, feed, feed, lambda done: True)
+        stopped = lr_finder.search_rate(training, feed, feed, lambda done: done < 2 or ranks.rank > 0)
+    finally:
+        lr_finder.FIRST, lr_finder.RisingRate = 1e-10, steps  # type: ignore[misc]
+    assert curve is not None
+    assert stopped is None
+    return {"losses": curve.losses, "chosen": curve.chosen, "before": before, "after": copied(step)}
+
+
 def talk(ranks: Ranks) -> dict[str, Any]:
     tensors = [torch.full((2, 3), float(ranks.rank)), torch.tensor(10.0 * ranks.rank)]
     ranks.average_(tensors)
@@ -100,7 +139,7 @@ def copied(step: TrainStep) -> dict[str, Tensor]:
 
 def everything(ranks: Ranks) -> dict[str, Any]:
     cases = {name: learn(ranks, changes) for name, changes in CASES.items()}
-    return {**cases, "live": go_live(ranks), "talk": talk(ranks)}
+    return {**cases, "live": go_live(ranks), "search": search(ranks), "talk": talk(ranks)}
 
 
 def one_process(rank: int, folder: Path) -> None:
@@ -152,6 +191,16 @@ def test_what_one_process_alone_meets_stops_all(both: list[dict[str, Any]]) -> N
         assert any(name.startswith("gan/") for name in found["after"])
         assert moved(found["before"], found["after"]) == 0
     assert moved(both[0]["live"]["after"], both[1]["live"]["after"]) == 0
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_they_find_the_same_rate_and_undo_the_search(both: list[dict[str, Any]]) -> None:
+    alone, first, second = search(Ranks()), both[0]["search"], both[1]["search"]
+    assert first["losses"] == second["losses"]
+    assert first["losses"][:2] == pytest.approx(alone["losses"][:2], rel=1e-4)
+    assert first["chosen"] == second["chosen"] == alone["chosen"]
+    for found in (alone, first, second):
+        assert moved(found["before"], found["after"]) == 0
 
 
 def test_what_they_tell_each_other(both: list[dict[str, Any]]) -> None:

@@ -77,6 +77,15 @@ def test_the_swap_of_a_head_is_cut_by_its_own_mask_alone() -> None:
     assert middles(pages["masked"], 32) == [0, 51, 0, 41, 128]
 
 
+def test_a_network_that_learns_no_mask_is_shown_within_the_faces_own() -> None:
+    model = Echo()
+    model.learns_mask = False
+    face = torch.full((2, 3, 32, 32), 0.2)
+    sides = [FaceBatch(face, face, torch.full((2, 1, 32, 32), share), None) for share in (0.5, 0.25)]
+    page = preview_pages(model, PREVIEW_PAGES["saehd"], *sides)["masked"]
+    assert middles(page, 32) == [26, 26, 13, 13, 32]  # Echo halves the swap
+
+
 def test_amp_has_a_page_of_morphs() -> None:
     model = Echo()
     pages = preview_pages(model, PREVIEW_PAGES["amp"], batch(), batch())

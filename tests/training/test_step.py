@@ -360,3 +360,22 @@ def test_eyes_and_mouth_need_their_mask() -> None:
     bare = FaceBatch(side.warped, side.target, side.mask)
     with pytest.raises(BadInputError):
         TrainStep(small("df"), TrainSettings(eyes_mouth_priority=True), CPU)(bare, bare)
+
+
+def test_batch_norms_of_parts_that_hold_still_do_not_move() -> None:
+    """Their running means stay, also after a look in evaluation mode; those of learning parts follow."""
+    moved = {}
+    for held in ("encoder", "inter"):
+        model = small("df")
+        norm = torch.nn.BatchNorm2d(3)
+        model.encoder = torch.nn.Sequential(norm, model.parts()["encoder"])
+        step = TrainStep(model, SaehdSettings(precision="fp32", freeze_weights=True, freeze_layers=(held,)), CPU)
+        step.model.eval()
+        step.model.train()
+        step(faces(1), faces(2))
+        assert norm.weight.requires_grad == norm.training == (held == "inter")
+        assert ("0/m" in step.state()[0]["optimizer"]) == (held == "inter")
+        assert norm.running_mean is not None
+        moved[held] = float(norm.running_mean.abs().max())
+    assert moved["encoder"] == 0.0
+    assert moved["inter"] > 0.01

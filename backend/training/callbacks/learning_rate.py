@@ -63,8 +63,8 @@ def correction(optimizer: str, number: int) -> float:
     AdaBelief and RMSprop follow DeepFaceLab, whose running mean of squares begins at zero and is not corrected for it.
     Their first steps are therefore many times too large: harmless at 5e-5, but at ten times that rate the network is
     pushed into a flat gray or coloured picture that it never leaves. The factor is Adam's correction of that mean
-    (Kingma and Ba, "Adam: a method for stochastic optimization", 2014), applied from outside. AdamW corrects itself,
-    and Lion has no such mean: theirs is 1.
+    (Kingma and Ba, "Adam: a method for stochastic optimization", 2014), applied from outside. Adam and AdamW correct
+    themselves, and Lion has no such mean: theirs is 1.
     """
     memory = _MEMORY.get(optimizer)
     return 1.0 if memory is None else (1.0 - memory**number) ** 0.5

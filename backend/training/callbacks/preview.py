@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from backend.core.faces import FaceType
+from backend.core.settings import TRAIN_SETTINGS
 from backend.models.base import FaceSwapModel
 from backend.storage.atomic import write_bytes
 from backend.storage.image import write_image
@@ -65,7 +66,7 @@ _AMP = (
 )
 
 PREVIEW_PAGES: Mapping[str, tuple[PreviewPage, ...]] = MappingProxyType(
-    {"saehd": _SAEHD, "quick96": _SAEHD, "amp": _AMP}
+    {name: _AMP if name == "amp" else _SAEHD for name in TRAIN_SETTINGS}
 )
 """Model class name -> its preview pages."""
 
@@ -165,12 +166,15 @@ def _pictures(model: FaceSwapModel, src: FaceBatch, dst: FaceBatch, wanted: set[
     """Every column that may be asked for, and the morphs that are.
 
     A swap is cut by the product of its own and the destination's mask; of a whole head by its own mask alone, as in
-    DeepFaceLab, because the two heads may differ in outline.
+    DeepFaceLab, because the two heads may differ in outline. Where a network learns no mask, the faces' own are used.
     """
     out = model.autoencode(src.target, dst.target, with_swap=True)
+    if not model.learns_mask:
+        out = replace(out, src_src_mask=src.mask, dst_dst_mask=dst.mask)
     if out.swap is None or out.swap_mask is None:
         raise ValueError("The network drew no swap although it was asked for one.")
-    dst_mask = torch.ones_like(out.dst_dst_mask) if model.face_type is FaceType.HEAD else out.dst_dst_mask
+    alone = model.face_type is FaceType.HEAD and model.learns_mask
+    dst_mask = torch.ones_like(out.dst_dst_mask) if alone else out.dst_dst_mask
     swap = (out.swap, out.swap_mask * dst_mask)
     drawn = {
         "src": (src.target, src.mask),
