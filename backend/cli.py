@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from backend.core.errors import BadInputError, LookalikeError
@@ -14,6 +15,7 @@ from backend.devices import list_devices
 from backend.jobs.arguments import PROGRAM, Arguments, parse_arguments
 from backend.jobs.bench import run_bench
 from backend.jobs.demo import run_demo
+from backend.jobs.describe import run_describe
 from backend.jobs.foreground import ForegroundJob, ProgressLine
 from backend.storage.weights import default_folder
 from backend.storage.workspace import Project, Workspace
@@ -30,12 +32,8 @@ def main(argv: Sequence[str]) -> int:
         if stage in ("-h", "--help"):
             sys.stdout.write(usage())
             return 0
-        if stage == "devices":
-            return _print_devices()
-        if stage == "demo":
-            return run_demo(argv[1:], run_stage)
-        if stage == "bench":
-            return run_bench(argv[1:])
+        if stage in _COMMANDS:
+            return _COMMANDS[stage](argv[1:])
         return _run(parse_arguments(stage, argv[1:]))
     except LookalikeError as error:
         return _fail(str(error))
@@ -124,7 +122,7 @@ def _project(workspace: Workspace, arguments: Arguments) -> Project:
     return workspace.open(arguments.project)
 
 
-def _print_devices() -> int:
+def _print_devices(argv: Sequence[str]) -> int:
     found = [device.model_dump() for device in list_devices()]
     sys.stdout.write(json.dumps(found, indent=2) + "\n")
     return 0
@@ -133,3 +131,14 @@ def _print_devices() -> int:
 def _fail(sentence: str) -> int:
     sys.stderr.write(f"error: {' '.join(sentence.split())}\n")
     return EXIT_FAILED
+
+
+_COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = MappingProxyType(
+    {
+        "devices": _print_devices,
+        "demo": lambda argv: run_demo(argv, run_stage),
+        "summary": lambda argv: run_describe(argv, run_stage),
+        "bench": run_bench,
+    }
+)
+"""What is more, or less, than a stage that runs as a job."""

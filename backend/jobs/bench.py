@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from backend.core.errors import BadInputError
+from backend.core.settings.phaze_a_presets import PHAZE_A_PRESETS
 from backend.devices import cpu_device, list_devices, resolve_device
 from backend.jobs.arguments import PROGRAM, parse_flags
 from backend.jobs.bench_faces import face_tables
@@ -37,6 +38,7 @@ _SAEHD = MappingProxyType(
 _SMALL_AMP = MappingProxyType(
     {"resolution": 128, "ae_dims": 128, "inter_dims": 256, "e_dims": 32, "d_dims": 32, "d_mask_dims": 16}
 )
+_FACESWAP: Mapping[str, Any] = MappingProxyType({"model_class": "phaze_a", "learn_mask": False, "batch_size": 4})
 STEPS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "liae-ud 128/128/64/64/22, batch 4": MappingProxyType({**_SAEHD, "archi": "liae-ud"}),
@@ -46,6 +48,9 @@ STEPS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "df 128/128/64/64/22, batch 4": MappingProxyType({**_SAEHD, "archi": "df"}),
         "Quick96, batch 4": MappingProxyType({"model_class": "quick96", "batch_size": 4}),
         "AMP 128/128-256/32/32/16, batch 4": MappingProxyType({"model_class": "amp", "batch_size": 4, **_SMALL_AMP}),
+        "Phaze-A original, no mask, batch 4": MappingProxyType({**PHAZE_A_PRESETS["original"], **_FACESWAP}),
+        "Phaze-A dfl-saehd-df, no mask, batch 4": MappingProxyType({**PHAZE_A_PRESETS["dfl-saehd-df"], **_FACESWAP}),
+        "H64, batch 4": MappingProxyType({"model_class": "h64", "batch_size": 4}),
     }
 )
 """What is trained on the CPU, by name: training settings."""
@@ -69,12 +74,19 @@ CARDS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 FORMATS = (("fp32", False), ("fp32", True), ("bf16", False), ("bf16", True))
 """(precision, compiled) of the table of graphics cards."""
 
+_LAB: Mapping[str, Any] = MappingProxyType({"color_lightness": 30, "color_ab": 8})
+_CLAHE: Mapping[str, Any] = MappingProxyType({"color_clahe_chance": 50})
+_TO_LANDMARKS: Mapping[str, Any] = MappingProxyType({"warp_to_landmarks": True})
 SAMPLES = (
-    ("decoded, 128 px", {"side": 128, "transfer": "none"}),
-    ("decoded, 256 px", {"side": 256, "transfer": "none"}),
-    ("first epoch from 512 px JPEG, 128 px", {"side": 128, "transfer": "none", "decode": True}),
-    ("decoded, 128 px, rct", {"side": 128, "transfer": "rct"}),
-    ("decoded, 128 px, sot", {"side": 128, "transfer": "sot"}),
+    ("decoded, 128 px", {"side": 128}),
+    ("decoded, 256 px", {"side": 256}),
+    ("first epoch from 512 px JPEG, 128 px", {"side": 128, "decode": True}),
+    ("decoded, 128 px, rct", {"side": 128, "settings": {"color_transfer": "rct"}}),
+    ("decoded, 128 px, sot", {"side": 128, "settings": {"color_transfer": "sot"}}),
+    ("decoded, 128 px, lightness and colours", {"side": 128, "settings": {**_LAB}}),
+    ("decoded, 128 px, CLAHE on half", {"side": 128, "settings": {**_CLAHE}}),
+    ("decoded, 128 px, warp to landmarks", {"side": 128, "settings": {**_TO_LANDMARKS}}),
+    ("decoded, 128 px, these three", {"side": 128, "settings": {**_LAB, **_CLAHE, **_TO_LANDMARKS}}),
 )
 
 

@@ -21,18 +21,19 @@ import torch
 from torch import nn
 
 from backend.core.faces import Face, FaceType
-from backend.core.settings import TRAIN_SETTINGS, TrainSettings
+from backend.core.settings import TRAIN_SETTINGS, SaehdSettings, TrainSettings
 from backend.devices import torch_device
 from backend.models.registry import build_model
 from backend.ops.pose import LANDMARKS_3D
 from backend.storage.face_file import write_face_image
 from backend.storage.faceset import FaceRecord
-from backend.training.augment import SideOptions, augment_side
+from backend.training.augment import AugmentOptions, SideOptions, augment_side
 from backend.training.batch import FaceBatch
 from backend.training.dataset import CacheBudget, FaceCache, FaceShape, load_faces
 from backend.training.dry_run import dry_run
-from backend.training.loader import RawSide, recoloured, take
+from backend.training.loader import BatchLoader, take
 from backend.training.memory import limit_threads, used_bytes
+from backend.training.sampler import EpochSampler
 from backend.training.step import TrainStep
 from backend.training.synthetic import synthetic_faces
 
@@ -108,42 +109,35 @@ def measure_samples(request: Mapping[str, Any]) -> dict[str, Any]:
     """Training samples per CPU second: whole face, distorted input, target and both masks.
 
     Args:
-        request: ``side`` of the network's picture, ``transfer`` of colours, ``decode`` (the first epoch, from JPEG
-            files of 512 px, instead of decoded faces).
+        request: ``side`` of the network's picture, ``settings`` of training that change samples, ``decode`` (the first
+            epoch, from JPEG files of 512 px, instead of decoded faces).
 
     Returns:
         per_cpu_s.
     """
     cv2.setNumThreads(1)
     shape = FaceShape(int(request["side"]), 3, FaceType.WHOLE)
-    seconds, transfer = float(request["seconds"]), str(request["transfer"])
+    seconds = float(request["seconds"])
+    settings = SaehdSettings(batch_size=_BATCH, seed=1, random_dst_flip=False, **request.get("settings", {}))
     if request.get("decode"):
         with tempfile.TemporaryDirectory() as folder:
             files = _jpeg_faces(Path(folder), max(64, round(100 * seconds)))
             began = time.process_time()
             cache, _ = load_faces(files, files, shape, CacheBudget(1 << 32, Path(folder)))
             spent = (time.process_time() - began) / len(files)
-        return {"per_cpu_s": 1 / (spent + 1 / _samples_per_s(cache, transfer, seconds / 2))}
-    return {"per_cpu_s": _samples_per_s(synthetic_faces(shape, 256, 1), transfer, seconds)}
+        return {"per_cpu_s": 1 / (spent + 1 / _samples_per_s(cache, settings, seconds / 2))}
+    return {"per_cpu_s": _samples_per_s(synthetic_faces(shape, 256, 1), settings, seconds)}
 
 
-def _samples_per_s(cache: FaceCache, transfer: str, seconds: float) -> float:
-    generator, device = torch.Generator().manual_seed(1), torch.device("cpu")
-    drawn = 0
+def _samples_per_s(cache: FaceCache, settings: TrainSettings, seconds: float) -> float:
+    """Of the source, whose faces have every option; both sides are the same faces."""
+    options, generator, device = AugmentOptions.of(settings).src, torch.Generator().manual_seed(1), torch.device("cpu")
+    src, dst = ((cache, EpochSampler(cache.usable, seed)) for seed in range(2))
+    loader = BatchLoader(src, dst, settings)
 
     def batch() -> None:
         """Make one batch of one side."""
-        nonlocal drawn
-        entries = np.arange(drawn, drawn + _BATCH) % len(cache.usable)
-        raw = take(cache, cache.usable[entries])
-        if transfer != "none":
-            references = cache.images[cache.usable[entries[::-1]]]
-            faces = [
-                recoloured(transfer, 1, drawn + i, face, references[i]) for i, face in enumerate(raw.images.numpy())
-            ]
-            raw = RawSide(torch.from_numpy(np.stack(faces)), raw.masks)
-        augment_side(raw, SideOptions(), generator, device)
-        drawn += _BATCH
+        augment_side(loader.gather(0), options, generator, device)
 
     batch()
     _, cpus = _timed(batch, seconds, device)
@@ -181,7 +175,8 @@ def _peak(device: torch.device) -> int:
 
 def _batch(step: TrainStep, settings: TrainSettings, seed: int) -> FaceBatch:
     model = step.model
-    faces = synthetic_faces(FaceShape(model.resolution, model.channels, model.face_type), settings.batch_size, seed)
+    shape = FaceShape(model.resolution, model.channels, model.face_type, parts_apart=settings.parts_apart)
+    faces = synthetic_faces(shape, settings.batch_size, seed)
     options, generator = SideOptions(), torch.Generator().manual_seed(seed)
     return augment_side(take(faces, faces.usable), options, generator, step.device)
 

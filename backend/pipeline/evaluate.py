@@ -85,7 +85,7 @@ def run(settings: EvaluateSettings, ctx: StageContext) -> dict[str, Any]:
     figures = {
         "model": settings.model,
         "iteration": predictor.iteration,
-        "rows": _rows(scores, swaps),
+        "rows": _rows(scores, swaps, predictor.model.learns_mask),
         "faces_src": len(faces.src[1]),
         "faces_dst": len(faces.dst[1]),
         "held_out": not faces.seen,
@@ -162,8 +162,8 @@ def _swaps(
     return swap_figures(alone, in_frames(in_a_row, [face for _, face in row], size, face_type), size, blind)
 
 
-def _rows(scores: tuple[list[RebuildScore], list[RebuildScore]], swaps: SwapFigures) -> list[Row]:
-    """The table, in the order it is shown."""
+def _rows(scores: tuple[list[RebuildScore], list[RebuildScore]], swaps: SwapFigures, learns_mask: bool) -> list[Row]:
+    """The table, in the order it is shown; a mask counts only where the network learns one."""
     src, dst = scores
     both: list[Row] = [
         _row(name, unit, better, src=_mean(src, field), dst=_mean(dst, field))
@@ -174,6 +174,7 @@ def _rows(scores: tuple[list[RebuildScore], list[RebuildScore]], swaps: SwapFigu
             ("mask overlap (IoU)", "mask_iou", "", "higher"),
             ("sharpness kept", "sharpness", "", "nearer 1"),
         )
+        if learns_mask or field != "mask_iou"
     ]
     before, after = swaps.jitter_dst, swaps.jitter_swap
     ratio = None if before is None or after is None else after / max(before, 1e-6)

@@ -130,7 +130,8 @@ def test_a_child_measures_a_small_step_and_samples(tmp_path: Path) -> None:
     assert step["peak_mb"] > 100
     assert step["gflop"] > 0
     assert step["conv_gflops"] > 0
-    request = {"kind": "samples", "side": 64, "transfer": "rct", "decode": True, "seconds": 0.1, "threads": 1}
+    options = {"color_transfer": "rct", "warp_to_landmarks": True, "color_ab": 8}
+    request = {"kind": "samples", "side": 64, "settings": options, "decode": True, "seconds": 0.1, "threads": 1}
     assert measure_in_child(TRAINING_CHILD, request, tmp_path)["per_cpu_s"] > 1
 
 
