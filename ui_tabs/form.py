@@ -1,35 +1,29 @@
 """Settings model <-> widgets: one generator for every tab.
 
-A field becomes a slider, number, switch, choice or text by its type and range; its label, group and order come from
-labels.py, its help sentence, unit, range and default from the settings model itself.
+A field becomes a slider, number, switch, choice, list or text by its type and range; its label, group and order come
+from labels.py, its help sentence, unit, range and default from the settings model itself. What speaks against a value
+is said at its field: form_faults.py.
 """
 
 from __future__ import annotations
 
 import html
-import re
-import typing
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from pydantic import ValidationError
-from pydantic.fields import FieldInfo
 
-from backend.core.errors import BadInputError, LookalikeError
-from backend.core.settings import Settings, bounds_of, is_fixed, is_frozen, is_hidden, unit_of
-from backend.core.settings.faults import figure, reason
+from backend.core.errors import LookalikeError
+from backend.core.settings import Settings, is_fixed, is_frozen, is_hidden
 from ui_tabs.context import PageContext, Updates, View
-from ui_tabs.form_file import fit, read_settings
-from ui_tabs.labels import MAIN, choice_label, label_of, layout
+from ui_tabs.form_faults import FieldsError, error_html, faults_html, faults_of, sentences
+from ui_tabs.form_file import Fitted, fit, read_settings
+from ui_tabs.form_widgets import Choices, full_label, help_sentence, make_widget, plain, shown_value
+from ui_tabs.labels import MAIN, group_id, group_of, layout
 
-Choices = Sequence[tuple[str, Any]]
-
-SLIDER_STEPS = 1100
-"""A range with more steps than this is typed as a number instead."""
-
-_BOUNDS = re.compile(r"\s*\[[^\]]*\]$")
+__all__ = ["Choices", "SettingsForm", "error_html", "full_label", "help_sentence", "make_widget", "sentences"]
 
 
 class SettingsForm:
@@ -62,20 +56,18 @@ class SettingsForm:
         self.stage = stage
         self.key = key
         self.widgets: dict[str, Any] = {}
+        self.groups: dict[str, Any] = {}
         self._also: list[tuple[Sequence[Any], Callable[[View, Settings], Updates]]] = []
+        self._fault: Callable[[View, Settings], str] = lambda view, settings: ""
         given = choices or {}
-        names = [
-            n
-            for n, facts in kind.model_fields.items()
-            if n not in exclude and not is_fixed(facts) and not is_hidden(facts)
-        ]
         with gr.Column(elem_id=f"{key}-form", elem_classes="lk-form"):
             self.note = gr.HTML("", elem_id=f"{key}-note")
-            for group, members in layout(stage, names):
+            for group, members in layout(stage, self._names(exclude)):
                 if group == MAIN:
                     self._add(members, given)
                 else:
-                    with gr.Accordion(group, open=False, elem_classes="lk-more"):
+                    name = group_id(key, group)
+                    with gr.Accordion(group, open=False, elem_id=name, elem_classes="lk-more") as self.groups[group]:
                         self._add(members, given)
             self.error = gr.HTML("", elem_id=f"{key}-error", elem_classes="lk-form-error")
             self._add_buttons()
@@ -85,6 +77,10 @@ class SettingsForm:
     def outputs(self) -> list[Any]:
         """Every component that updates() may change."""
         return [*self.widgets.values(), self.note, self.error, self.said]
+
+    def _names(self, exclude: Collection[str]) -> list[str]:
+        """The fields with a widget."""
+        return fields_of(self.kind, exclude)
 
     def _add(self, names: Sequence[str], choices: Mapping[str, Choices]) -> None:
         for name in names:
@@ -111,15 +107,22 @@ class SettingsForm:
         Raises:
             BadInputError: one sentence per contradiction, each beginning with the label of its field.
         """
-        data = {
-            name: _plain(self.kind.model_fields[name], values[widget])
-            for name, widget in self.widgets.items()
-            if widget in values
-        }
+        return self._read(self.kind, {**self.given(self.kind, self.widgets, values), **fixed})
+
+    def given(self, kind: type[Settings], widgets: Mapping[str, Any], values: Mapping[Any, Any]) -> dict[str, Any]:
+        """Field -> value as the widgets have it, not checked."""
+        return {n: plain(kind.model_fields[n], values[widget]) for n, widget in widgets.items() if widget in values}
+
+    def _read(self, kind: type[Settings], data: Mapping[str, Any]) -> Settings:
         try:
-            return self.kind.model_validate({**data, **fixed})
+            return kind.model_validate(dict(data))
         except ValidationError as error:
-            raise BadInputError(" ".join(sentences(self.stage, error))) from error
+            raise FieldsError(faults_of(self.stage, error, kind.model_fields)) from error
+
+    def spot(self, name: str) -> tuple[str, str]:
+        """(elem_id of a field, elem_id of its closed group); "" where there is none."""
+        widget = self.widgets.get(name)
+        return (str(widget.elem_id), group_id(self.key, group_of(self.stage, name))) if widget else ("", "")
 
     def updates(self, settings: Settings, frozen: str = "") -> Updates:
         """Updates that show the given settings.
@@ -131,8 +134,21 @@ class SettingsForm:
         shown: Updates = {self.error: "", self.said: "", self.note: note}
         for name, widget in self.widgets.items():
             grey = bool(frozen) and is_frozen(self.kind.model_fields[name])
-            shown[widget] = gr.update(value=getattr(settings, name), interactive=not grey)
+            shown[widget] = gr.update(value=shown_value(getattr(settings, name)), interactive=not grey)
         return shown
+
+    def restored(self, view: View, settings: Settings, frozen: str) -> Updates:
+        """What Reset shows; see updates()."""
+        return self.updates(settings, frozen)
+
+    @property
+    def told_beside(self) -> list[Any]:
+        """What beside() may change."""
+        return []
+
+    def beside(self, values: Mapping[Any, Any]) -> Updates:
+        """What else changes with the values, also where they contradict each other."""
+        return {}
 
     def offer(self, view: View, name: str, choices: Choices) -> Updates:
         """Put other choices into a field made with ``choices``, when they changed; the chosen value stays."""
@@ -168,22 +184,17 @@ class SettingsForm:
             line, words = command
             self.show_also([line], lambda view, settings: {line: words(view, settings)})
 
+        self._fault = fault
+
         def base(view: View) -> tuple[Settings, str]:
             return baseline(view) if baseline else (self.defaults(), "")
 
         def restore(view: View) -> Updates:
-            return self.updates(*base(view))
+            return self.restored(view, *base(view))
 
         def check(values: Mapping[Any, Any]) -> Updates:
             view = values[page.view]
-            try:
-                settings = self.read(values, **fixed(view))
-            except LookalikeError as error:
-                return {self.error: error_html(str(error))}
-            shown: Updates = {self.error: error_html(fault(view, settings))}
-            for _, what in self._also:
-                shown.update(what(view, settings))
-            return shown
+            return {**self.beside(values), **self._judged(view, lambda: self.read(values, **fixed(view)))}
 
         def save(values: Mapping[Any, Any]) -> Updates:
             given = fixed(values[page.view])
@@ -197,9 +208,26 @@ class SettingsForm:
         page.on(self.load.upload, take, {*self.inputs, page.view, self.load}, self.outputs)
         self._watch(page, check)
 
+    def _judged(self, view: View, read: Callable[[], Settings]) -> Updates:
+        """What speaks against the settings, at the form and beside the fields; else what goes along with them."""
+        try:
+            settings = read()
+        except FieldsError as error:
+            return {self.error: faults_html(error.faults, self.spot)}
+        except LookalikeError as error:
+            return {self.error: error_html(str(error))}
+        shown: Updates = {self.error: error_html(self._fault(view, settings))}
+        for _, what in self._also:
+            shown.update(what(view, settings))
+        return shown
+
     def _watch(self, page: PageContext, check: Callable[[Mapping[Any, Any]], Updates]) -> None:
         """Check the values while they change."""
-        outputs = [self.error, *(component for components, _ in self._also for component in components)]
+        outputs = [
+            self.error,
+            *self.told_beside,
+            *(component for components, _ in self._also for component in components),
+        ]
         changes = [widget.change for widget in self.widgets.values()]
         page.on(changes, check, {*self.inputs, page.view}, outputs, trigger_mode="always_last")
 
@@ -213,95 +241,27 @@ class SettingsForm:
 
     def _loaded(self, values: Mapping[Any, Any], frozen: bool) -> Updates:
         """Put a file's settings into the fields. BadInputError when it cannot be used."""
+        found = self.taken(self.kind, values, self.given(self.kind, self.widgets, values), frozen)
+        filled: Updates = {self.widgets[name]: gr.update(value=shown_value(v)) for name, v in found.values.items()}
+        return {**filled, **self.loaded_words(found)}
+
+    def taken(self, kind: type[Settings], values: Mapping[Any, Any], shown: Mapping[str, Any], frozen: bool) -> Fitted:
+        """What of the uploaded file goes into the fields; the file is removed."""
         file = Path(values[self.load])
-        shown = {name: _plain(self.kind.model_fields[name], values[w]) for name, w in self.widgets.items()}
         try:
-            found = fit(self.kind, self.stage, read_settings(file, self.stage), shown, frozen)
+            return fit(kind, self.stage, read_settings(file, self.stage), shown, frozen)
         finally:
             file.unlink(missing_ok=True)
-        filled: Updates = {self.widgets[name]: gr.update(value=value) for name, value in found.values.items()}
-        return {**filled, self.said: f'<p class="lk-note">{html.escape(found.said)}</p>'}
+
+    def loaded_words(self, found: Fitted) -> Updates:
+        """What was loaded, below the buttons."""
+        return {self.said: f'<p class="lk-note">{html.escape(found.said)}</p>'}
 
 
-def make_widget(stage: str, name: str, facts: FieldInfo, elem_id: str, choices: Choices | None = None) -> Any:
-    """The widget of one field, by its type and range."""
-    common = {
-        "label": full_label(stage, name, facts),
-        "info": help_sentence(facts),
-        "value": facts.get_default(),
-        "elem_id": elem_id,
-        "interactive": True,
-    }
-    kind = facts.annotation
-    if typing.get_origin(kind) is typing.Literal:
-        options = [(choice_label(name, value), value) for value in typing.get_args(kind)]
-        if len(options) <= 3:
-            return gr.Radio(options, **common)
-        return gr.Dropdown(options, filterable=False, **common)
-    if kind is bool:
-        return gr.Checkbox(**common)
-    if kind in (int, float):
-        return _number(kind is int, facts, common)
-    if choices is not None:
-        return gr.Dropdown(list(choices), allow_custom_value=True, **common)
-    return gr.Textbox(max_lines=1, **common)
-
-
-def full_label(stage: str, name: str, facts: FieldInfo) -> str:
-    """Label with unit and default: "Image size, px (default 512)"."""
-    unit = unit_of(facts)
-    default = facts.get_default()
-    if isinstance(default, bool):
-        shown = "on" if default else "off"
-    elif isinstance(default, float):
-        shown = f"{default:g}"
-    elif isinstance(default, int) and default >= 10_000:
-        shown = f"{default:,}"
-    else:
-        shown = choice_label(name, default)
-    suffix = f" (default {shown})" if default not in ("", None) else ""
-    return f"{label_of(stage, name)}{', ' + unit if unit else ''}{suffix}"
-
-
-def help_sentence(facts: FieldInfo) -> str:
-    """The help sentence with the range in words."""
-    sentence = _BOUNDS.sub("", facts.description or "")
-    low, high, step = bounds_of(facts)
-    if low is None or high is None:
-        return sentence
-    steps = f", in steps of {step:g}" if step else ""
-    return f"{sentence} {figure(low)} to {figure(high)}{steps}."
-
-
-def sentences(stage: str, error: ValidationError) -> list[str]:
-    """What is wrong, one sentence per fault, each with the label of its field."""
-    found = []
-    for fault in error.errors():
-        where = label_of(stage, str(fault["loc"][0])) + ": " if fault["loc"] else ""
-        found.append(where + _reason(fault))
-    return found
-
-
-def error_html(text: str) -> str:
-    """A contradiction as shown at a form."""
-    return f'<p class="lk-error" role="alert">{html.escape(text)}</p>' if text else ""
-
-
-def _reason(fault: Mapping[str, Any]) -> str:
-    text = reason(fault)
-    return (text[:1].upper() + text[1:] if fault["type"] == "value_error" else text) + "."
-
-
-def _number(whole: bool, facts: FieldInfo, common: dict[str, Any]) -> Any:
-    low, high, step = bounds_of(facts)
-    if low is not None and high is not None:
-        grain = step or (1 if whole else 0.01)
-        if (high - low) / grain <= SLIDER_STEPS and (whole or (high - low <= 1 and high >= 0.1)):
-            return gr.Slider(low, high, step=grain, buttons=[], **common)
-    return gr.Number(precision=0 if whole else None, step=step or (1 if whole else 0.000001), **common)
-
-
-def _plain(facts: FieldInfo, value: Any) -> Any:
-    if facts.annotation is int and isinstance(value, float) and value.is_integer():
-        return int(value)
-    return value.strip() if isinstance(value, str) else value
+def fields_of(kind: type[Settings], exclude: Collection[str] = ()) -> list[str]:
+    """Settings with something to choose: neither hidden, nor with one allowed value."""
+    return [
+        name
+        for name, facts in kind.model_fields.items()
+        if name not in exclude and not is_fixed(facts) and not is_hidden(facts)
+    ]

@@ -74,7 +74,7 @@ def _same_family(kind: type[Settings], given: Mapping[str, Any]) -> None:
     field = kind.model_fields.get("model_class")
     if field is None or "model_class" not in given or given["model_class"] == field.default:
         return
-    wanted = choice_label("model_class", given["model_class"])
+    wanted = choice_label("model_class", given["model_class"]).partition(",")[0]
     raise BadInputError(f"These are settings of the family {wanted}.", "Choose that family for a new model first.")
 
 

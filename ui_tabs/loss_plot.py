@@ -76,10 +76,10 @@ def loss_plot(plot: Plot, logarithmic: bool) -> str:
         return HEIGHT - BOTTOM - min(1.0, share) * (HEIGHT - TOP - BOTTOM)
 
     marks = [mark for mark in plot.sessions if first < mark[0] < last][-MARKS_AT_MOST:]
-    parts = [_loss_axis(_ticks(low, high, logarithmic), y), _iteration_axis(first, last, x), _sessions(marks, x)]
+    parts = [loss_axis(loss_ticks(low, high, logarithmic), y), _iteration_axis(first, last, x), _sessions(marks, x)]
     for line in plot.lines:
-        parts.append(_line(f"{line.style} raw", plot.iterations, line.raw, (x, y)))
-        parts.append(_line(f"{line.style} smooth", plot.iterations, line.smooth, (x, y)))
+        parts.append(curve_line(f"{line.style} raw", plot.iterations, line.raw, (x, y)))
+        parts.append(curve_line(f"{line.style} smooth", plot.iterations, line.smooth, (x, y)))
     return _figure(plot, "".join(parts), bool(marks))
 
 
@@ -103,7 +103,8 @@ def _limits(lowest: float, highest: float, logarithmic: bool) -> tuple[float, fl
     return 0.0, max(highest * 1.05, 1e-6)
 
 
-def _ticks(low: float, high: float, logarithmic: bool) -> list[float]:
+def loss_ticks(low: float, high: float, logarithmic: bool) -> list[float]:
+    """Round values for the lines of a loss axis."""
     if not logarithmic:
         step = _round_step((high - low) / LINES_AT_MOST)
         return [step * i for i in range(math.ceil(low / step), math.floor(high / step) + 1)]
@@ -120,7 +121,8 @@ def _round_step(step: float) -> float:
     return next(m * power for m in (1.0, 2.0, 5.0, 10.0) if m * power >= step)
 
 
-def _loss_axis(ticks: Sequence[float], y: Scale) -> str:
+def loss_axis(ticks: Sequence[float], y: Scale) -> str:
+    """Lines across the plot with their values."""
     return "".join(
         f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(t):.1f}" y2="{y(t):.1f}"/>'
         f'<text x="{LEFT - 6}" y="{y(t) + 4:.1f}" text-anchor="end">{t:.3g}</text>'
@@ -144,7 +146,7 @@ def _sessions(marks: Sequence[tuple[int, str]], x: Scale) -> str:
     )
 
 
-def _line(style: str, iterations: Sequence[float], losses: Sequence[float], scales: tuple[Scale, Scale]) -> str:
+def curve_line(style: str, iterations: Sequence[float], losses: Sequence[float], scales: tuple[Scale, Scale]) -> str:
     """Polylines of one line, one for each stretch without gaps; a single point is drawn as a dot."""
     x, y = scales
     stretches: list[list[str]] = [[]]

@@ -178,16 +178,16 @@ def mask_choices(segmentation: str, held: str) -> list[tuple[str, str]]:
     return [(choice_label("mask_mode", mode), mode) for mode in shown]
 
 
-def acting(look: MergeLook, family: str, channels: int) -> dict[str, bool]:
+def acting(look: MergeLook, morphs: bool, channels: int) -> dict[str, bool]:
     """Setting -> whether it does anything, of those that do not always.
 
     Args:
         look: the look in force.
-        family: class of the model, "" while it is not known.
+        morphs: whether the model can be set between the faces.
         channels: of the model, 1 or 3.
     """
     return {
-        "morph_factor": family == "amp",
+        "morph_factor": morphs,
         "gray_face": channels == 1,
         "hist_match_threshold": look.mode in HIST_MODES,
         "masked_hist_match": look.mode in HIST_MODES,

@@ -131,7 +131,7 @@ class MergeTab:
     def _wire_fields(self, seen: set[Any]) -> None:
         """Take what the user changes. A value of a look comes alone: the browser takes long to gather all of them."""
         form = self.form
-        depend = [form.widgets[name] for name in acting(MergeLook(), "", 3)]
+        depend = [form.widgets[name] for name in acting(MergeLook(), False, 3)]
         shown = [form.error, *self.viewer.picture_parts, *depend]
         for name, widget in form.widgets.items():
             alone = {widget, form.token, self.page.view}
@@ -241,9 +241,9 @@ class MergeTab:
         plan, frame = self._plan(view)
         project = self.page.project(view)
         info = ModelFolder(project.model_dir(plan.model)).info() if project and plan.model else None
-        family = info.model_class if info else ""
+        morphs = info is not None and (info.model_class == "amp" or bool(info.settings.get("morph")))
         channels = int(info.settings.get("channels", 3)) if info else 3
-        found = acting(plan.look_at(frame), family, channels)
+        found = acting(plan.look_at(frame), morphs, channels)
         if not view.changed("merge.acting", found):
             return {}
         return {self.form.widgets[name]: gr.update(visible=acts) for name, acts in found.items()}

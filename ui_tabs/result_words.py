@@ -167,6 +167,7 @@ def _model(result: Mapping[str, Any]) -> str:
         "copy": "copied to",
         "export": "written as one file:",
         "dfm": "written as DFM:",
+        "dfl": "written for DeepFaceLab:",
         "import": "read in as",
         "restore": "restored:",
     }

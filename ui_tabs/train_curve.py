@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -14,10 +14,11 @@ import gradio as gr
 from backend.core.errors import BadInputError
 from backend.storage.loss_history import SMOOTHING_SHARE
 from backend.storage.model_folder import ModelFolder, ModelInfo
-from backend.storage.term_history import TermCurve
+from backend.storage.term_history import LOSSES, TermCurve
 from backend.storage.usage import PAGE_CACHE
 from ui_tabs.context import PageContext, Updates, View
 from ui_tabs.job_panel import empty_html
+from ui_tabs.labels import choice_label
 from ui_tabs.loss_plot import Line, Plot, loss_plot
 
 RANGES: Mapping[str, int | None] = MappingProxyType({"last 1,000": 1_000, "last 10,000": 10_000, "all": None})
@@ -41,9 +42,19 @@ PARTS: Mapping[str, tuple[str, Mapping[str, str]]] = MappingProxyType(
             "true face",
             MappingProxyType({"true_face": "true face", "true_face_d": "true face discriminator"}),
         ),
+        **{
+            name: (
+                choice_label("loss_function", name),
+                MappingProxyType({f"{name}_src": "src", f"{name}_dst": "dst"}),
+            )
+            for name in LOSSES
+        },
     }
 )
 """Part of the loss -> (its name, term -> what its line is called)."""
+
+COLOURS = 7
+"""How many colours the page has for parts. The first parts have their own; chosen losses take those that are free."""
 
 
 class CurveCard:
@@ -186,13 +197,23 @@ def _total(model: ModelFolder, last: int | None) -> Plot:
 
 def _parts(terms: TermCurve, chosen: str) -> Plot:
     lines = []
-    for colour, (part, (words, names)) in enumerate(PARTS.items()):
+    colours = part_colours(terms.terms)
+    for part, (words, names) in PARTS.items():
         drawn = [name for name in names if name in terms.terms and chosen in (ALL_PARTS, part)]
         for number, name in enumerate(drawn):
             side = names[name]
             alone = chosen == part and side in ("src", "dst")
             label = f"{words} {side}" if side in ("src", "dst") and not alone else side
-            style = side if alone else f"part-{colour}{' second' if number else ''}"
+            style = side if alone else f"part-{colours[part]}{' second' if number else ''}"
             raw = terms.terms[name].tolist()
             lines.append(Line(label, style, raw, smoothed(raw)))
     return Plot([float(i) for i in terms.iteration], lines, terms.count)
+
+
+def part_colours(terms: Collection[str]) -> dict[str, int]:
+    """Number of the colour of each part that is there."""
+    present = [part for part, (_, names) in PARTS.items() if set(names) & set(terms)]
+    fixed = {part: number for number, part in enumerate(PARTS) if number < COLOURS and part in present}
+    free = [number for number in range(COLOURS) if number not in fixed.values()] or list(range(COLOURS))
+    chosen = (part for part in present if part not in fixed)
+    return fixed | {part: free[number % len(free)] for number, part in enumerate(chosen)}

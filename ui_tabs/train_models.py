@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -15,7 +14,6 @@ from backend.core.jobs import JobState
 from backend.core.settings import STAGE_SETTINGS, ModelFileSettings
 from backend.jobs.store import JobRecord
 from backend.storage.model_backups import Backup, delete_backup, list_backups
-from backend.storage.model_file import SUFFIX
 from backend.storage.model_folder import ModelFolder
 from backend.storage.model_operations import (
     DeletedModel,
@@ -28,14 +26,11 @@ from backend.storage.model_operations import (
 from ui_tabs.context import OPEN_STATES, PageContext, Updates, View
 from ui_tabs.header import size
 from ui_tabs.job_panel import empty_html, job_html
+from ui_tabs.model_exchange import ModelExchange, import_words, small
 from ui_tabs.train_curve import stamp
 
 Moved = Callable[[View], Updates]
 
-DFM_NOTE = (
-    "DeepFaceLive and programs like it run a DFM file. It is compared with the model before it is kept. "
-    "Half precision makes it smaller, and faster on a GPU."
-)
 NO_BACKUPS = "Backups appear here: set a time between them under Saving, or press Back up now."
 
 
@@ -54,35 +49,36 @@ class ModelCare:
         self.page = page
         self._picked = picked
         self._record = record
+        self.exchange = ModelExchange(page, self._need)
         with gr.Accordion("This model", open=False, elem_id="train-care", elem_classes="lk-more") as self.fold:
             with gr.Column(visible=False, elem_classes="lk-plain") as self.own:
                 self._build_notes()
                 self._build_name()
                 self._build_backups()
-                self._build_dfm()
+                self.exchange.build_exports()
                 self._build_delete()
+            self.exchange.build_import()
             with gr.Row(elem_classes="lk-buttons"):
-                self.export = gr.Button("Export as one file", visible=False, **_small("export"))
-                self.upload = gr.UploadButton("Import a model file", file_types=[SUFFIX], **_small("import"))
-                self.back = gr.Button("Undo delete", visible=False, **_small("undelete"))
+                self.export = gr.Button("Export as one file", visible=False, **small("export"))
+                self.back = gr.Button("Undo delete", visible=False, **small("undelete"))
             self._build_trash()
             self.said = gr.HTML("", elem_id="train-care-said")
         self._wire()
 
     def _build_notes(self) -> None:
         self.notes = gr.Textbox(label="Notes", lines=3, max_lines=8, elem_id="train-notes")
-        self.keep = gr.Button("Save notes", **_small("notes-save"))
+        self.keep = gr.Button("Save notes", **small("notes-save"))
 
     def _build_name(self) -> None:
         self.name = gr.Textbox(label="New name", max_lines=1, elem_id="train-new-name")
         with gr.Row(elem_classes="lk-buttons"):
-            self.rename = gr.Button("Rename", **_small("rename"))
-            self.copy = gr.Button("Copy under this name", **_small("copy"))
+            self.rename = gr.Button("Rename", **small("rename"))
+            self.copy = gr.Button("Copy under this name", **small("copy"))
 
     def _build_backups(self) -> None:
         with gr.Accordion("Backups", open=False, elem_id="train-backups-fold", elem_classes="lk-more"):
             self.backups = gr.HTML(empty_html(NO_BACKUPS), elem_id="train-backups")
-            self.backup = gr.Button("Back up now", **_small("backup"))
+            self.backup = gr.Button("Back up now", **small("backup"))
             with gr.Column(visible=False, elem_classes="lk-plain") as self.going_back:
                 self.choice = gr.Dropdown([], label="Backup", elem_id="train-restore-name", filterable=False)
                 self.sure = gr.Textbox(
@@ -93,12 +89,6 @@ class ModelCare:
                         "Go back to this backup", variant="stop", size="sm", elem_id="train-restore"
                     )
                     self.drop = gr.Button("Delete this backup", variant="stop", size="sm", elem_id="train-backup-drop")
-
-    def _build_dfm(self) -> None:
-        with gr.Accordion("DFM for live programs", open=False, elem_id="train-dfm-fold", elem_classes="lk-more"):
-            gr.HTML(f'<p class="lk-note">{DFM_NOTE}</p>')
-            self.half = gr.Checkbox(label="Half precision", elem_id="train-dfm-half", container=False)
-            self.dfm = gr.Button("Export as DFM", **_small("dfm"))
 
     def _build_delete(self) -> None:
         with gr.Accordion("Delete this model", open=False, elem_id="train-delete-fold", elem_classes="lk-more"):
@@ -175,8 +165,7 @@ class ModelCare:
         page.on(self.keep.click, self._keep_notes, [page.view, self.notes], None)
         page.act(self.copy.click, self._copy, [page.view, self.name], self.name)
         page.act(self.export.click, self._export, page.view, None)
-        page.act(self.dfm.click, self._export_dfm, [page.view, self.half], None)
-        page.act(self.upload.upload, self._import, [page.view, self.upload], None)
+        self.exchange.wire()
         page.act(self.backup.click, self._backup_now, page.view, None)
         page.act(self.restore.click, self._restore, [page.view, self.choice, self.sure], self.sure)
         page.act(self.drop.click, self._delete_backup, [page.view, self.choice, self.sure], self.sure)
@@ -192,7 +181,7 @@ class ModelCare:
         if not view.changed("train.care", model.name if model else ""):
             return {}
         return {
-            self.fold: gr.update(label=f"This model: {model.name}" if model else "Import a model"),
+            self.fold: gr.update(label=f"This model: {model.name}" if model else "Import or bring back a model"),
             self.own: gr.update(visible=model is not None),
             self.export: gr.update(visible=model is not None),
             self.notes: model.notes() if model else "",
@@ -217,7 +206,7 @@ class ModelCare:
         action = str(record.request.settings.get("action", ""))
         result = record.status.result
         name = html.escape(str(result.get("model", "")))
-        path = self.page.result_file(view, record, ("path",)) if action in ("export", "dfm") else None
+        path = self.page.result_file(view, record, ("path",)) if action in ("export", "dfm", "dfl") else None
         if path is not None:
             url, file = html.escape(self.page.file_url(path)), html.escape(path.name)
             link = f'<a class="lk-link" href="{url}" download="{file}">Download {file}</a>'
@@ -225,7 +214,7 @@ class ModelCare:
             return f'<p class="lk-note">{facts} {link}</p>'
         words = {
             "copy": f"Copied; the copy {name} is in the list of models.",
-            "import": f"Imported; the model {name} is in the list of models.",
+            "import": import_words(result),
             "restore": f"The model {name} is back at iteration {result.get('iteration')}; how it was is a backup now.",
             "backup": f"Backup of {name} at iteration {result.get('iteration')} kept.",
         }
@@ -286,14 +275,6 @@ class ModelCare:
 
     def _export(self, view: View) -> None:
         self._submit(view, action="export", model=self._need(view).name)
-
-    def _export_dfm(self, view: View, half: bool) -> None:
-        model = self._need(view).name
-        self.page.submit(view, "model", ModelFileSettings(action="dfm", model=model, fp16=bool(half)))
-
-    def _import(self, view: View, path: str | None) -> None:
-        if path:
-            self._submit(view, action="import", file=str(Path(path)))
 
     def _backup_now(self, view: View) -> None:
         """By the training while it runs, which alone may write the model; else by a job."""
@@ -369,7 +350,3 @@ def _backup_words(backup: Backup) -> str:
 
 def _date(at: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(at))
-
-
-def _small(name: str) -> dict[str, Any]:
-    return {"size": "sm", "elem_id": f"train-{name}", "elem_classes": "lk-quiet"}

@@ -13,10 +13,12 @@ from backend.core.jobs import JobState
 from backend.core.settings import EvaluateSettings, SummarySettings, TrainSettings
 from backend.jobs.store import JobRecord
 from backend.storage.evaluation import FIGURES, read_evaluation
+from backend.storage.lr_curve import LR_CURVE, read_lr_curve
 from backend.storage.model_folder import ModelFolder
 from ui_tabs.context import OPEN_STATES, PageContext, Updates, View
 from ui_tabs.job_panel import empty_html, job_html, why_html
-from ui_tabs.labels import choice_label
+from ui_tabs.network_summary import Described, read_layers, summary_html
+from ui_tabs.rate_plot import rate_plot
 from ui_tabs.train_curve import stamp
 
 NOT_EVALUATED = (
@@ -25,16 +27,23 @@ NOT_EVALUATED = (
 
 
 class ModelReport:
-    """Two cards: evaluation of the shown model, and the parts of a described network.
+    """Three cards: evaluation of the shown model, its search for a learning rate, the parts of a described network.
 
     Args:
         page: the page's context.
         model: the model to show.
+        searched: the model whose search for a learning rate is shown; it may have been tried only.
     """
 
-    def __init__(self, page: PageContext, model: Callable[[View], ModelFolder | None]) -> None:
+    def __init__(
+        self,
+        page: PageContext,
+        model: Callable[[View], ModelFolder | None],
+        searched: Callable[[View], ModelFolder | None],
+    ) -> None:
         self.page = page
         self._model = model
+        self._searched = searched
         with gr.Column(elem_classes="lk-card"):
             gr.HTML('<h2 class="lk-card-title">Evaluation</h2>')
             with gr.Row(elem_classes="lk-buttons"):
@@ -43,13 +52,15 @@ class ModelReport:
             self.evaluating = gr.HTML("", elem_id="train-evaluating")
             self.evaluation = gr.HTML(empty_html(NOT_EVALUATED), elem_id="train-evaluation")
         with gr.Column(elem_classes="lk-card lk-when-filled"):
+            self.rates = gr.HTML("", elem_id="train-rates")
+        with gr.Column(elem_classes="lk-card lk-when-filled"):
             self.summary = gr.HTML("", elem_id="train-summary")
         page.act(self.evaluate.click, self._evaluate, page.view, None)
 
     @property
     def outputs(self) -> list[Any]:
         """Every component that tick() may update."""
-        return [self.evaluate, self.why, self.evaluating, self.evaluation, self.summary]
+        return [self.evaluate, self.why, self.evaluating, self.evaluation, self.rates, self.summary]
 
     def tick(self, view: View) -> Updates:
         """What changed since the last tick of this browser tab."""
@@ -67,6 +78,10 @@ class ModelReport:
         ):
             if view.changed(f"train.{name}", content):
                 shown[component] = content
+        searched = self._searched(view)
+        curve = searched.path / LR_CURVE if searched else None
+        if view.changed("train.rates", (str(curve), stamp(curve))):
+            shown[self.rates] = _rates_html(searched)
         file = model.path / FIGURES if model else None
         if view.changed("train.evaluation", (str(file), stamp(file))):
             shown[self.evaluation] = self._evaluation_html(model)
@@ -105,7 +120,10 @@ class ModelReport:
             return ""
         if record.status.state is not JobState.DONE:
             return f'<h2 class="lk-card-title">Network of {html.escape(name)}</h2>{job_html(record)}'
-        return summary_html(record.request.settings.get("train", {}), record.status.result)
+        text = self.page.result_file(view, record, ("text",))
+        layers = read_layers(self.page.result_file(view, record, ("layers",)))
+        found = Described(record.request.settings.get("train", {}), record.status.result, layers)
+        return summary_html(found, self.page.file_url(text) if text else "")
 
     def _evaluation_html(self, model: ModelFolder | None) -> str:
         found = read_evaluation(model.path) if model else None
@@ -115,45 +133,10 @@ class ModelReport:
         return evaluation_html(figures, html.escape(self.page.file_url(picture)) if picture else "")
 
 
-def summary_html(settings: Mapping[str, Any], result: Mapping[str, Any]) -> str:
-    """The parts of a network as a table, and whether it fits.
-
-    Args:
-        settings: of the training that was described.
-        result: see the summary stage: parts (name, output, parameters, megabytes), parameters, need_mb, free_mb (0 when
-            that is not known), host_mb, largest_batch, gflop, device.
-    """
-    rows = "".join(
-        f"<tr><td>{html.escape(str(part.get('name', '')))}</td><td>{html.escape(_shape(part.get('output')))}</td>"
-        f'<td class="lk-number">{_count(part.get("parameters"))}</td>'
-        f'<td class="lk-number">{_count(part.get("megabytes"))}</td></tr>'
-        for part in result.get("parts", ())
-    )
-    head = '<th>Part</th><th>Output</th><th class="lk-number">Parameters</th><th class="lk-number">MB</th>'
-    batch, largest = int(settings.get("batch_size", 0)), result.get("largest_batch")
-    need, free = result.get("need_mb"), result.get("free_mb")
-    facts = [
-        ("parameters", _count(result.get("parameters"))),
-        (f"MB needed at batch {batch}", _count(need)),
-        (f"MB free on {result.get('device', 'the device')}", _count(free or None)),
-        ("MB of main memory for the optimiser", _count(result.get("host_mb") or None)),
-        ("largest batch that fits", _count(largest)),
-        ("GFLOP per iteration", _count(result.get("gflop"))),
-    ]
-    cells = "".join(
-        f'<span class="lk-figure"><b>{value}</b><span>{html.escape(words)}</span></span>'
-        for words, value in facts
-        if value
-    )
-    short = ""
-    if isinstance(largest, int) and free and batch > largest:
-        advice = f"Set it to {largest} or less." if largest else "Choose a smaller network or another device."
-        short = f'<p class="lk-error">A batch of {batch} does not fit. {advice}</p>'
-    return (
-        f'<div class="lk-report"><h2 class="lk-card-title">Network of {html.escape(_network_words(settings))}</h2>'
-        f'<div class="lk-stats">{cells}</div>{short}<div class="lk-scroll"><table class="lk-table">'
-        f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div></div>"
-    )
+def _rates_html(model: ModelFolder | None) -> str:
+    """What the search for a learning rate found; "" when the model has not had one."""
+    curve = read_lr_curve(model.path) if model else None
+    return f'<h2 class="lk-card-title">Learning rate finder</h2>{rate_plot(curve)}' if curve else ""
 
 
 def evaluation_html(result: Mapping[str, Any], picture: str) -> str:
@@ -193,23 +176,6 @@ def _model_of(settings: Mapping[str, Any]) -> str:
 def _unfinished_html(record: JobRecord | None) -> str:
     """The job while it has no result to show."""
     return "" if record is None or record.status.state is JobState.DONE else job_html(record)
-
-
-def _network_words(settings: Mapping[str, Any]) -> str:
-    family = choice_label("model_class", settings.get("model_class", "")).partition(",")[0]
-    side = f"{settings['resolution']} px" if settings.get("resolution") else ""
-    words = [str(settings.get("model", "")), family, str(settings.get("archi", "")), side]
-    return ", ".join(word for word in words if word)
-
-
-def _shape(output: Any) -> str:
-    return " x ".join(str(size) for size in output) if isinstance(output, list | tuple) else str(output or "")
-
-
-def _count(value: Any) -> str:
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        return ""
-    return f"{value:,.0f}" if isinstance(value, int) or abs(value) >= 100 else f"{value:.3g}"
 
 
 def _score(value: Any) -> str:

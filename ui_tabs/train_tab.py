@@ -13,16 +13,19 @@ from backend.core.settings import TRAIN_SETTINGS, Settings, TrainSettings
 from backend.jobs.command import command_line
 from backend.storage.model_folder import ModelFolder, ModelInfo
 from ui_tabs.context import OPEN_STATES, PageContext, TabHandles, Updates, View
+from ui_tabs.family_form import FROZEN_REASON
 from ui_tabs.job_panel import JobPanel, command_html
+from ui_tabs.labels import label_of
 from ui_tabs.train_forms import TrainForms
 from ui_tabs.train_live import LiveSettings
 from ui_tabs.train_models import ModelCare
+from ui_tabs.train_remarks import encoder_missing
 from ui_tabs.train_report import ModelReport
 from ui_tabs.train_view import TrainView
 from ui_tabs.train_words import model_card
 
 NEW = ""
-FROZEN_REASON = "Grey settings were fixed when this model was created. For others, make a new model."
+MERGES_ONLY = "This model is a DFM file: it merges and cannot be trained."
 
 
 class TrainTab:
@@ -35,7 +38,7 @@ class TrainTab:
                 self._build_left()
             with gr.Column(scale=3, min_width=330):
                 self.result = TrainView(page, self.shown_model, self.panel.record)
-                self.report = ModelReport(page, self.shown_model)
+                self.report = ModelReport(page, self.shown_model, self._searched_model)
         self._wire()
 
     def _build_left(self) -> None:
@@ -48,7 +51,7 @@ class TrainTab:
             elem_id="train-pick",
             filterable=False,
         )
-        self.forms = TrainForms(page)
+        self.forms = TrainForms(page, self._picked)
         with gr.Row(elem_classes="lk-buttons"):
             self.start = gr.Button("Start", variant="primary", elem_id="train-start")
             self.live = LiveSettings(page, self._record)
@@ -106,24 +109,28 @@ class TrainTab:
         name = str(record.request.settings.get("model", "")) if record and busy else self._picked(view)
         return ModelFolder(project.model_dir(name)) if name else None
 
+    def _searched_model(self, view: View) -> ModelFolder | None:
+        """The model whose learning rate was looked for: the shown one, else one that was only tried."""
+        shown, record, project = self.shown_model(view), self.panel.record(view), self.page.project(view)
+        if shown is not None or record is None or project is None:
+            return shown
+        name = str(record.request.settings.get("model", ""))
+        return ModelFolder(project.model_dir(name)) if name else None
+
     def _wire(self) -> None:
         page = self.page
-        everything = {*self.forms.inputs, page.view}
-        errors = [form.error for form in self.forms.forms.values()]
+        everything, form = {*self.forms.inputs, page.view}, self.forms.form
         self.panel.attach_start(self.start, self._missing)
         self.panel.tell_apart(self._other_model)
-        for form in self.forms.forms.values():
-            form.show_also(self.live.outputs, self._checked)
-            form.wire(page, baseline=self._baseline, command=(self.command, self._command_html), fault=self._fault)
-        page.act(self.start.click, self._begin, everything, errors)
-        page.act(self.live.button.click, self._apply, everything, errors)
+        form.show_also(self.live.outputs, self._checked)
+        form.wire(page, baseline=self._baseline, command=(self.command, self._command_html), fault=self._fault)
+        self.forms.wire()
+        page.act(self.start.click, self._begin, everything, form.error)
+        page.act(self.live.button.click, self._apply, everything, form.error)
         page.act(self.save.click, self._save_now, page.view, None)
         picking = [self.pick, self.forms.card, *self.forms.outputs]
         page.act(self.pick.input, self._choose, [page.view, self.pick], picking)
-        page.act(self.forms.family.input, self.forms.switch, [page.view, self.forms.family], self.forms.outputs)
-        filled = [page.view, self.forms.preset]
-        page.act(self.forms.preset.input, self.forms.apply_preset, filled, self.forms.outputs)
-        page.act(self.describe.click, self._describe, everything, errors)
+        page.act(self.describe.click, self._describe, everything, form.error)
         self.care.when_moved(self._moved, picking)
 
     def _record(self, view: View) -> Any:
@@ -150,7 +157,9 @@ class TrainTab:
             if self._picked(view) and settings.get("model") == self._picked(view):
                 known = info.settings if info else {}
                 return _parsed({**known, **settings}).resolved(), FROZEN_REASON
-        return (info.train_settings(), FROZEN_REASON) if info else (self.forms.of(view).defaults(), "")
+        if info is None or info.merges_only:
+            return self.forms.defaults(view), MERGES_ONLY if info else ""
+        return info.train_settings(), FROZEN_REASON
 
     def _choices(self, view: View) -> list[tuple[str, str]]:
         return [("New model", NEW), *((name, name) for name in self._models(view))]
@@ -210,6 +219,9 @@ class TrainTab:
         project = self.page.project(view)
         if project is None:
             return "No project is open."
+        info = self._info(view)
+        if info is not None and info.merges_only:
+            return MERGES_ONLY
         checked = view.local.get("train.checked")
         if isinstance(checked, TrainSettings) and (checked.synthetic or checked.pretraining):
             return ""
@@ -222,7 +234,12 @@ class TrainTab:
         return self.live.checked(view, settings) if settings.model_class == self.forms.chosen(view) else {}
 
     def _fault(self, view: View, settings: Settings) -> str:
+        reason = encoder_missing(settings)
+        if reason and not self._picked(view):
+            return f"{label_of('train', 'enc_architecture')}: {reason}"
         info = self._info(view)
+        if info is not None and info.merges_only:
+            return str(info.no_training())
         target = settings.target_iterations if isinstance(settings, TrainSettings) else 0
         if info is None or not 0 < target <= info.iteration:
             return ""
@@ -234,7 +251,7 @@ class TrainTab:
     def _begin(self, values: Mapping[Any, Any]) -> Updates:
         view: View = values[self.page.view]
         self.panel.require_free(view)
-        settings = self.forms.read(view, values)
+        settings = self.forms.read(values)
         fault = self._fault(view, settings)
         if fault:
             raise BadInputError(fault)
@@ -246,17 +263,17 @@ class TrainTab:
                 )
             view.local["train.began"] = settings.model
         self.page.submit(view, "train", settings)
-        return {self.forms.of(view).error: ""}
+        return {self.forms.form.error: ""}
 
     def _apply(self, values: Mapping[Any, Any]) -> Updates:
         view: View = values[self.page.view]
-        self.live.apply(view, self.forms.read(view, values))
-        return {self.forms.of(view).error: ""}
+        self.live.apply(view, self.forms.read(values))
+        return {self.forms.form.error: ""}
 
     def _describe(self, values: Mapping[Any, Any]) -> Updates:
         view: View = values[self.page.view]
-        self.report.describe(view, self.forms.read(view, values))
-        return {self.forms.of(view).error: ""}
+        self.report.describe(view, self.forms.read(values))
+        return {self.forms.form.error: ""}
 
     def _save_now(self, view: View) -> None:
         record = self.live.running(view)

@@ -94,6 +94,7 @@ def model_card(page: PageContext, model: ModelFolder) -> str:
         ("Iteration", f"{info.iteration:,}"),
         ("Mean losses", losses),
         ("Saved", f"{saved}, in training now" if model.owner() else saved),
+        *([("Comes from", info.origin)] if info.origin else []),
     ]
     listed = "".join(f"<dt>{name}</dt><dd>{html.escape(value)}</dd>" for name, value in facts)
     return f'<div class="lk-clip">{image}<dl>{listed}</dl></div>'
@@ -102,7 +103,8 @@ def model_card(page: PageContext, model: ModelFolder) -> str:
 def _family(model_class: str, settings: Mapping[str, Any]) -> str:
     words = [choice_label("model_class", model_class).partition(",")[0]]
     words += [str(settings[name]) for name in ("archi",) if settings.get(name)]
-    words += [f"{settings['resolution']} px"] if settings.get("resolution") else []
+    side = settings.get("resolution") or settings.get("output_size")
+    words += [f"{side} px"] if side else []
     return ", ".join([*words, *(["grayscale"] if settings.get("channels") == 1 else [])])
 
 

@@ -17,7 +17,8 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from backend.core.errors import BadInputError, LookalikeError
-from backend.core.settings import STAGE_SETTINGS, TRAIN_SETTINGS, Settings, is_hidden, settings_class
+from backend.core.settings import STAGE_SETTINGS, TRAIN_SETTINGS, Settings, TrainSettings, is_hidden, settings_class
+from backend.jobs.named_presets import find_preset
 from backend.jobs.store import one_line
 from backend.storage.model_folder import ModelFolder
 from backend.storage.workspace import Workspace
@@ -52,6 +53,11 @@ class _TrainCommon(_Common):
     preset: Annotated[str, tyro.conf.arg(help="Start from a preset, for example 'First look (CPU)'.")] = ""
 
 
+@dataclasses.dataclass(frozen=True)
+class _DescribeCommon(_TrainCommon):
+    project: Annotated[str, tyro.conf.arg(help="Name of a project, to describe a model of it.", metavar="NAME")] = ""
+
+
 def parse_arguments(stage: str, argv: Sequence[str]) -> Arguments:
     """Parse the words behind the stage's name. ``--help`` prints and leaves with SystemExit(0).
 
@@ -60,17 +66,24 @@ def parse_arguments(stage: str, argv: Sequence[str]) -> Arguments:
     """
     if stage not in STAGE_SETTINGS:
         raise BadInputError(f"There is no stage '{stage}'.", f"Stages are {', '.join(STAGE_SETTINGS)}.")
-    words = list(argv)
-    model_class = early(words, "model-class") or "saehd"
+    return _parsed(stage, list(argv), _TrainCommon if stage == "train" else _Common, stage)
+
+
+def parse_description(argv: Sequence[str]) -> Arguments:
+    """Parse the words behind ``summary``: the flags of training, none of them needed. Errors as parse_arguments()."""
+    return _parsed("train", list(argv), _DescribeCommon, "summary")
+
+
+def _parsed(stage: str, words: list[str], common: type[Any], command: str) -> Arguments:
+    model_class = _model_class(stage, words)
     if model_class not in TRAIN_SETTINGS:
         raise BadInputError(f"There is no model class '{model_class}'.", f"There are: {', '.join(TRAIN_SETTINGS)}.")
     kind = settings_class(stage, model_class)
     base = _base(kind, _base_values(stage, kind, words))
-    common = _TrainCommon if stage == "train" else _Common
     parsed = parse_flags(
         dataclasses.make_dataclass("Flags", [*_common_fields(common), *_setting_fields(kind, base)], kw_only=True),
         words,
-        f"{PROGRAM} {stage}",
+        f"{PROGRAM} {command}",
         kind.__doc__ or "",
     )
     settings = _checked(kind, {name: getattr(parsed, name, getattr(base, name)) for name in kind.model_fields})
@@ -127,31 +140,52 @@ def read_config(path: Path, stage: str) -> dict[str, Any]:
 
 def _base_values(stage: str, kind: type[Settings], words: Sequence[str]) -> dict[str, Any]:
     values: dict[str, Any] = {}
-    config = early(words, "config")
-    saved = read_config(Path(config), stage) if config else {}
+    saved = _saved(stage, words)
     if stage == "train":
-        model = early(words, "model") or str(saved.get("model", kind.model_fields["model"].default))
-        values.update(_model_values(early(words, "project"), early(words, "workspace"), model))
-        values.update(_preset(kind, early(words, "preset")))
+        stored = _stored(words, saved)
+        if stored is not None and isinstance(stored, kind):
+            values.update(stored.model_dump())
+        values.update(_preset(words, saved)[1])
     return {**values, **saved}
 
 
-def _model_values(project: str, workspace: str, model: str) -> dict[str, Any]:
-    root = Path(workspace) if workspace else DEFAULT_WORKSPACE
+def _saved(stage: str, words: Sequence[str]) -> dict[str, Any]:
+    """What the file of settings holds that the words name, if any."""
+    config = early(words, "config")
+    return read_config(Path(config), stage) if config else {}
+
+
+def _stored(words: Sequence[str], saved: Mapping[str, Any]) -> TrainSettings | None:
+    """Settings of the model that the words, or else the file of settings, go on with; None for one that is new."""
+    project, root = early(words, "project"), Path(early(words, "workspace") or DEFAULT_WORKSPACE)
     if not project or not root.is_dir():
-        return {}
+        return None
+    model = early(words, "model") or str(saved.get("model", TrainSettings.model_fields["model"].default))
     with contextlib.suppress(LookalikeError):
         info = ModelFolder(Workspace(root).open(project).model_dir(model)).info()
-        if info is not None:
-            return info.train_settings().model_dump()
-    return {}
+        return info.train_settings() if info is not None else None
+    return None
 
 
-def _preset(kind: type[Settings], name: str) -> Mapping[str, Any]:
-    presets: Mapping[str, Mapping[str, Any]] = getattr(kind, "PRESETS", {})
-    if name and name not in presets:
-        raise BadInputError(f"There is no preset '{name}'.", f"Presets are: {', '.join(presets)}.")
-    return presets[name] if name else {}
+def _model_class(stage: str, words: Sequence[str]) -> str:
+    """The family of models: the one named, else that of the preset or of the stored model, else the first."""
+    if stage != "train":
+        return early(words, "model-class") or "saehd"
+    saved = _saved(stage, words)
+    stored = _stored(words, saved)
+    return _named_class(words, saved) or _preset(words, saved)[0] or (stored.model_class if stored else "saehd")
+
+
+def _named_class(words: Sequence[str], saved: Mapping[str, Any]) -> str:
+    """The family that the words name, else the file of settings; "" for none."""
+    return early(words, "model-class") or str(saved.get("model_class", ""))
+
+
+def _preset(words: Sequence[str], saved: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    """Family and values of the preset that the words name, if any."""
+    name, family = early(words, "preset"), _named_class(words, saved)
+    root = Path(early(words, "workspace") or DEFAULT_WORKSPACE)
+    return find_preset(name, family if family in TRAIN_SETTINGS else "", root) if name else ("", {})
 
 
 def _base(kind: type[Settings], values: Mapping[str, Any]) -> Settings:

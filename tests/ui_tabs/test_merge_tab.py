@@ -247,7 +247,7 @@ def test_only_what_does_something_is_offered(desk):
     gray = desk.edit(model="gray")
     assert gray[desk.tab.form.widgets["gray_face"]]["visible"]
     assert gray[desk.tab.form.widgets["morph_factor"]]["visible"] is False
-    assert acting(MergeLook(mode="seamless", sharpen_mode="box"), "", 3)["sharpen_amount"]
+    assert acting(MergeLook(mode="seamless", sharpen_mode="box"), False, 3)["sharpen_amount"]
 
 
 def test_networks_that_are_missing_are_named_with_their_place(bench, desk, monkeypatch, tmp_path):

@@ -8,7 +8,7 @@ import pytest
 
 from backend.core.errors import BadInputError
 from backend.core.jobs import JobState
-from backend.core.settings import SaehdSettings
+from backend.core.settings import ModelFileSettings, SaehdSettings
 from backend.jobs.launch import start_time
 from backend.storage.atomic import write_json
 from tests.ui_tabs.train_page import make_tab
@@ -23,7 +23,8 @@ def train(tmp_path, monkeypatch):
 
 
 def asked(manager):
-    return {name: value for name, value in manager.jobs("film")[0].request.settings.items() if value}
+    given = manager.jobs("film")[0].request.settings
+    return {name: value for name, value in given.items() if value != ModelFileSettings.model_fields[name].default}
 
 
 def test_notes_are_kept_and_come_back(train):
@@ -75,11 +76,41 @@ def test_a_model_in_training_is_left_alone(train):
 def test_copies_and_files_are_jobs(train):
     tab, manager, view = train
     tab.care._copy(view, "bea")
-    assert asked(manager) == {"action": "copy", "model": "anna", "name": "bea"}
+    assert asked(manager) == {"model": "anna", "name": "bea"}
     tab.care._export(view)
     assert asked(manager) == {"action": "export", "model": "anna"}
-    tab.care._import(view, "/somewhere/anna.lookalike-model")
+    tab.care.exchange._export_dfl(view)
+    assert asked(manager) == {"action": "dfl", "model": "anna"}
+
+
+def test_models_of_other_programs_are_imported_by_upload_or_by_path(train):
+    tab, manager, view = train
+    exchange = tab.care.exchange
+    exchange._import(view, "/somewhere/anna.lookalike-model", "auto")
     assert asked(manager) == {"action": "import", "file": "/somewhere/anna.lookalike-model"}
+    exchange._import(view, "/somewhere/live.dfm", "f")
+    assert asked(manager) == {"action": "import", "file": "/somewhere/live.dfm", "face_type": "f"}
+    assert exchange._import_path(view, "  /models/film  ", "auto") == ""
+    assert asked(manager) == {"action": "import", "file": "/models/film"}
+    with pytest.raises(BadInputError, match="no path"):
+        exchange._import_path(view, " ", "auto")
+    view.local["train.pick"] = ""
+    with pytest.raises(BadInputError, match="No model is chosen"):
+        exchange._export_dfl(view)
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [("model", "in the list of models"), ("dfm", "cannot be trained"), ("deepfacelab", "DeepFaceLab model is here as")],
+)
+def test_an_import_says_what_came_of_it(train, kind, words):
+    tab, manager, view = train
+    tab.care.exchange._import(view, "/somewhere/file", "auto")
+    [record] = manager.jobs("film")
+    manager.store("film").update(record.id, state=JobState.DONE, result={"model": "<ann>", "kind": kind})
+    shown = tab.care.tick(view)[tab.care.said]
+    assert words in shown
+    assert "&lt;ann&gt;" in shown
 
 
 def test_an_exported_model_can_be_downloaded(train):
@@ -97,7 +128,7 @@ def test_an_exported_model_can_be_downloaded(train):
 
 def test_a_dfm_file_is_a_job_and_says_how_well_it_agrees(train):
     tab, manager, view = train
-    tab.care._export_dfm(view, True)
+    tab.care.exchange._export_dfm(view, True)
     assert asked(manager) == {"action": "dfm", "model": "anna", "fp16": True}
     [record] = manager.jobs("film")
     file = manager.workspace.open("film").results_dir / "anna_SAEHD_model.dfm"

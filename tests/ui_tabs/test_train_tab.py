@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-import gradio as gr
 import pytest
 
 from backend.core.errors import BadInputError
-from backend.core.settings import TRAIN_SETTINGS, AmpSettings, Quick96Settings, SaehdSettings
+from backend.core.settings import TRAIN_SETTINGS, AmpSettings, PhazeASettings, Quick96Settings, SaehdSettings
+from backend.storage.model_folder import DFM_CLASS, DFM_FILE, ModelFolder, ModelInfo
 from tests.ui_tabs.train_page import make_model, make_tab, values_of
 from ui_tabs import page as page_module
 from ui_tabs.context import View
-from ui_tabs.train_forms import DEFAULT_PRESET
+from ui_tabs.form import fields_of
+from ui_tabs.labels import group_of
 
 
 @pytest.fixture
@@ -21,16 +22,14 @@ def train(tmp_path, monkeypatch):
     return make_tab(tmp_path, monkeypatch)
 
 
+def widgets(tab, family="saehd"):
+    return tab.forms.form.widgets_of(family)
+
+
 def visible(tab, shown):
-    return [name for name, box in tab.forms.boxes.items() if shown[box]["visible"]]
-
-
-def test_a_preset_leaves_name_and_device_as_they_were_typed(train):
-    tab, _ = train
-    shown = tab.forms.apply_preset(View(), "First look (CPU)")
-    widgets = tab.forms.forms["saehd"].widgets
-    assert widgets["resolution"] in shown
-    assert not {widgets["model"], widgets["device"]} & set(shown)
+    """The families whose fields, and no others, an update shows."""
+    seen = {widget for widget in tab.forms.form.inputs if shown[widget]["visible"]}
+    return [family for family in TRAIN_SETTINGS if seen == set(widgets(tab, family).values())]
 
 
 @pytest.mark.parametrize("name", ["../evil", "a<b>", "", "con"])
@@ -38,7 +37,7 @@ def test_a_name_that_no_folder_can_have_is_refused_at_the_field(train, name):
     tab, _ = train
     view = View(project="film")
     with pytest.raises(BadInputError, match=r"Model name: .*cannot be the name of a model"):
-        tab.forms.read(view, values_of(tab, view, model=name))
+        tab.forms.read(values_of(tab, view, model=name))
 
 
 def test_a_target_that_is_reached_already_is_refused_before_the_start(train):
@@ -64,25 +63,50 @@ def test_a_failed_start_is_not_forgotten_by_a_reload(train):
     manager.stop("film", job)
     shown = tab.fill(View(project="film"))
     assert visible(tab, shown) == ["amp"]
-    assert shown[tab.forms.forms["amp"].widgets["batch_size"]]["value"] == 17
+    assert shown[widgets(tab, "amp")["batch_size"]]["value"] == 17
 
 
 @pytest.mark.parametrize("family", TRAIN_SETTINGS)
 def test_one_click_starts_each_family(train, family):
     tab, manager = train
     view = View(project="film")
-    shown = tab.forms.switch(view, family)
-    assert visible(tab, shown) == [family]
+    view.local["train.family"] = "amp" if family != "amp" else "saehd"
+    shown = tab.forms.switch(view, family, {})
+    assert family in visible(tab, shown)
+    assert tab.forms.chosen(view) == family
     tab._begin(values_of(tab, view, TRAIN_SETTINGS[family](), model="bea"))
     [record] = manager.jobs("film")
     assert record.request.settings == TRAIN_SETTINGS[family](model="bea").model_dump(mode="json")
 
 
+@pytest.mark.parametrize("family", TRAIN_SETTINGS)
+def test_a_family_shows_its_fields_and_no_others(train, family):
+    tab, _ = train
+    view = View(project="film", local={"train.family": "amp" if family != "amp" else "saehd"})
+    shown = tab.forms.switch(view, family, {})
+    own = set(widgets(tab, family).values())
+    assert {widget for widget in tab.forms.form.inputs if shown[widget]["visible"]} == own
+    assert set(widgets(tab, family)) == set(fields_of(TRAIN_SETTINGS[family]))
+    for group, fold in tab.forms.form.groups.items():
+        assert shown[fold]["visible"] == any(group_of("train", name) == group for name in widgets(tab, family))
+
+
+def test_all_families_share_the_widgets_of_what_they_have_in_common(train):
+    tab, _ = train
+    every = sum(len(widgets(tab, family)) for family in TRAIN_SETTINGS)
+    names = {name for family in TRAIN_SETTINGS for name in widgets(tab, family)}
+    assert len(tab.forms.form.inputs) < 1.25 * len(names) < every / 2
+    assert len({widgets(tab, family)["batch_size"] for family in TRAIN_SETTINGS}) == 1
+    ids = [widget.elem_id for widget in tab.forms.form.inputs]
+    assert len(set(ids)) == len(ids)
+    assert {f"train-{name}" for name in widgets(tab)} <= set(ids)
+
+
 def test_what_is_fixed_has_no_widget(train):
     tab, _ = train
-    widgets = tab.forms.forms["quick96"].widgets
-    assert not {"resolution", "face_type", "optimizer", "model_class", "gan_power", "mask_weight"} & set(widgets)
-    assert {"model", "batch_size", "channels", "learning_rate"} <= set(widgets)
+    own = widgets(tab, "quick96")
+    assert not {"resolution", "face_type", "optimizer", "model_class", "gan_power", "mask_weight"} & set(own)
+    assert {"model", "batch_size", "channels", "learning_rate"} <= set(own)
 
 
 def test_a_model_that_exists_shows_its_family_and_what_cannot_change(train):
@@ -90,36 +114,46 @@ def test_a_model_that_exists_shows_its_family_and_what_cannot_change(train):
     make_model(manager.workspace.open("film"), "quick", settings=Quick96Settings(model="quick", channels=1))
     view = View(project="film")
     shown = tab._choose(view, "quick")
-    assert visible(tab, shown) == ["quick96"]
-    widgets = tab.forms.forms["quick96"].widgets
-    assert shown[widgets["channels"]] == gr.update(value=1, interactive=False)
-    assert shown[widgets["batch_size"]]["interactive"] is True
+    assert tab.forms.chosen(view) == "quick96"
+    own = widgets(tab, "quick96")
+    assert (shown[own["channels"]]["value"], shown[own["channels"]]["interactive"]) == (1, False)
+    assert shown[own["batch_size"]]["interactive"] is True
     assert shown[tab.forms.family]["visible"] is False
 
 
-def test_another_family_keeps_what_was_typed_but_no_grey_fields(train):
+def test_another_family_keeps_what_was_typed_name_and_device_but_no_grey_fields(train):
     tab, _ = train
     view = View(project="film")
     tab._choose(view, "anna")
     tab._choose(view, "")
-    tab.forms.switch(view, "amp")
-    back = tab.forms.switch(view, "saehd")
-    assert not set(tab.forms.forms["saehd"].widgets.values()) & set(back)
-    tab._choose(view, "anna")
-    tab.forms.show(view, AmpSettings(), "", "")
-    back = tab.forms.switch(view, "saehd")
-    assert back[tab.forms.forms["saehd"].widgets["resolution"]]["interactive"] is True
+    typed = {**dict(SaehdSettings()), "ae_dims": 100, "model": "bea"}
+    shown = tab.forms.switch(view, "amp", typed)
+    assert shown[widgets(tab, "amp")["model"]]["value"] == "bea"
+    assert shown[widgets(tab, "amp")["ae_dims"]]["value"] == AmpSettings().ae_dims
+    back = tab.forms.switch(view, "saehd", {**dict(AmpSettings()), "model": "cleo"})
+    assert back[widgets(tab)["ae_dims"]]["value"] == 100
+    assert back[widgets(tab)["model"]]["value"] == "cleo"
+    assert back[widgets(tab)["resolution"]]["interactive"] is True
 
 
-def test_presets_are_offered_where_a_family_has_some(train):
+def test_a_choice_that_is_told_twice_counts_once(train):
     tab, _ = train
     view = View(project="film")
-    assert tab.forms.switch(view, "amp")[tab.forms.preset]["visible"] is False
-    shown = tab.forms.switch(view, "saehd")[tab.forms.preset]
-    assert shown["visible"] is True
-    assert shown["choices"][0] == DEFAULT_PRESET
-    gray = next(name for name in shown["choices"] if "SAEHDBW" in name)
-    assert tab.forms.apply_preset(view, gray)[tab.forms.forms["saehd"].widgets["channels"]]["value"] == 1
+    typed = dict(SaehdSettings())
+    shown = tab.forms.switch(view, "phaze_a", typed)
+    assert shown[widgets(tab, "phaze_a")["eye_multiplier"]]["value"] == 3
+    assert tab.forms.switch(view, "phaze_a", typed) == {}
+    tab.forms.switch(view, "saehd", dict(PhazeASettings()))
+    back = tab.forms.switch(view, "phaze_a", typed)
+    assert back[widgets(tab, "phaze_a")["eye_multiplier"]]["value"] == 3
+
+
+def test_labels_follow_the_family(train):
+    tab, _ = train
+    view = View(project="film")
+    shown = tab.forms.switch(view, "quick96", {})
+    assert "default 4" in shown[widgets(tab, "quick96")["batch_size"]]["label"]
+    assert "default 8" in tab.forms.switch(view, "saehd", {})[widgets(tab)["batch_size"]]["label"]
 
 
 @pytest.mark.parametrize(
@@ -136,7 +170,7 @@ def test_contradictions_are_told_at_the_form(train, changes, reason):
     tab, _ = train
     view = View(project="film")
     with pytest.raises(BadInputError, match=f"(?i){reason}"):
-        tab.forms.read(view, values_of(tab, view, **changes))
+        tab.forms.read(values_of(tab, view, **changes))
 
 
 def test_synthetic_faces_and_pretraining_need_no_faceset(train):
@@ -211,3 +245,19 @@ def test_the_job_is_named_where_another_model_is_chosen(train):
     assert "bea" in tab.panel.tick(view)[tab.panel.box]
     view.local["train.pick"] = "bea"
     assert "bea" not in tab.panel.tick(view)[tab.panel.box]
+
+
+def test_a_model_that_only_merges_is_not_trained_nor_begun_with(train):
+    tab, manager = train
+    project = manager.workspace.open("film")
+    folder = project.model_dir("live")
+    ModelFolder(folder).write_info(ModelInfo(model_class=DFM_CLASS, settings={"resolution": 64, "face_type": "wf"}))
+    (folder / DFM_FILE).write_bytes(b"")
+    view = View(project="film", local={"train.pick": "live"})
+    assert "DFM file, 64 px" in tab._card_html(view)
+    assert "live" in [name for _, name in tab._choices(view)]
+    with pytest.raises(BadInputError, match="'live' is a DFM file"):
+        tab._begin(values_of(tab, view, model="anna", target_iterations=500))
+    assert not manager.jobs("film")
+    shown = tab.forms.offer(view)[widgets(tab)["load_weights"]]
+    assert [name for _, name in shown["choices"]] == ["", "anna"]

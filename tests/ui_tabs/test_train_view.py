@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -14,11 +15,15 @@ from backend.core.settings import AmpSettings, SaehdSettings
 from backend.jobs.events import EventWriter
 from backend.storage.evaluation import write_evaluation
 from backend.storage.image import encode_image
+from backend.storage.lr_curve import LrCurve, write_lr_curve
+from backend.storage.model_folder import ModelFolder, ModelInfo
 from tests.ui_tabs.train_page import make_model, make_tab
 from ui_tabs.context import View
 from ui_tabs.loss_plot import Line, Plot, loss_plot
-from ui_tabs.train_curve import POINTS, smoothed
-from ui_tabs.train_report import evaluation_html, summary_html
+from ui_tabs.network_summary import Described, read_layers, summary_html
+from ui_tabs.train_curve import POINTS, part_colours, smoothed
+from ui_tabs.train_report import evaluation_html
+from ui_tabs.train_tab import MERGES_ONLY
 from ui_tabs.train_words import events_html, numbers_html
 
 METRIC = {
@@ -30,6 +35,17 @@ METRIC = {
     "loader_wait_s": 0.01,
     "memory_mb": 900.0,
     "learning_rate": 5e-5,
+}
+
+
+CURVE = {
+    "rates": (1e-6, 1e-4, 1e-2),
+    "losses": (2.0, 1.0, 3.0),
+    "smoothed": (2.0, 1.5, 2.5),
+    "best": 1e-4,
+    "strength": "default",
+    "chosen": 1e-5,
+    "iteration": 3,
 }
 
 
@@ -189,6 +205,14 @@ def test_the_whole_history_can_be_taken_along(train, tmp_path):
     assert Path(found["value"]).read_text(encoding="utf-8").startswith("iteration,time,src,dst\n")
 
 
+def test_chosen_losses_take_the_colours_that_are_free():
+    own = ("structure_src", "pixel_src", "mask_src", "eyes_mouth_src")
+    assert part_colours(own) == {"structure": 0, "pixel": 1, "mask": 2, "eyes_mouth": 3}
+    chosen = part_colours(("mask_src", "ssim_src", "ssim_dst", "mse_src", "ffl_dst"))
+    assert chosen["mask"] == 2
+    assert len(set(chosen.values())) == len(chosen) == 4
+
+
 # -- reports
 
 SUMMARY = {
@@ -204,12 +228,34 @@ SUMMARY = {
 
 def test_a_summary_says_what_fits():
     settings = SaehdSettings(model="bea", batch_size=8).model_dump(mode="json")
-    shown = summary_html(settings, SUMMARY)
+    shown = summary_html(Described(settings, SUMMARY), "")
     assert "Network of bea, SAEHD, liae-ud, 128 px" in shown
     assert "512 x 8 x 8" in shown
     assert "1,234,567" in shown
     assert "does not fit" not in shown
-    assert "A batch of 8 does not fit. Set it to 4 or less." in summary_html(settings, {**SUMMARY, "largest_batch": 4})
+    short = summary_html(Described(settings, {**SUMMARY, "largest_batch": 4}), "")
+    assert "A batch of 8 does not fit. Set it to 4 or less." in short
+
+
+def test_a_summary_shows_layers_facts_and_cautions(tmp_path):
+    file = tmp_path / "layers.json"
+    layer = {"name": "convs.0", "kind": "Conv 5x5 / 2", "output": "128 x 32 x 32", "parameters": 9728, "source": ""}
+    file.write_text(json.dumps({"encoder": [layer]}), encoding="utf-8")
+    result = {
+        **SUMMARY,
+        "trained": 0,
+        "facts": {"Encoder input": "64 px"},
+        "cautions": [{"field": "fc_min_filters", "sentence": "It has <no> effect."}],
+    }
+    settings = {"model": "cleo", "model_class": "phaze_a", "output_size": 192, "batch_size": 2}
+    shown = summary_html(Described(settings, result, read_layers(file)), "/file/summary.txt")
+    assert "cleo, Phaze-A, 192 px" in shown
+    for words in ("Layers of encoder: 1", "Conv 5x5 / 2", "9,728", "<dt>Encoder input</dt><dd>64 px</dd>"):
+        assert words in shown
+    assert "Min filters: It has &lt;no&gt; effect." in shown
+    assert "<b>0</b><span>of them learn</span>" in shown
+    assert 'href="/file/summary.txt"' in shown
+    assert read_layers(tmp_path / "gone.json") == {} == read_layers(None)
 
 
 def test_the_network_is_described_from_the_form_without_a_start(train):
@@ -287,3 +333,28 @@ def test_events_of_another_model_are_not_shown(train):
     model, record = tab.shown_model(view), tab.panel.record(view)
     assert "Saved." in tab.result._events_html(model, record)
     assert tab.result._events_html(None, record) == ""
+
+
+def test_a_learning_rate_that_was_only_tried_is_drawn(train):
+    tab, manager, view = train
+    view.local["train.pick"] = ""
+    assert not tab.report.tick(view).get(tab.report.rates)
+    job = tab.page.submit(view, "train", SaehdSettings(model="tried", lr_finder="plot"))
+    folder = manager.workspace.open("film").model_dir("tried")
+    folder.mkdir(parents=True)
+    write_lr_curve(folder, LrCurve(**{**CURVE, "best": 1e-3}))
+    manager.store("film").update(job, state=JobState.DONE)
+    shown = tab.report.tick(view)[tab.report.rates]
+    assert "Learning rate finder" in shown
+    assert "1.00e-04" in shown
+
+
+def test_a_dfm_file_says_that_it_cannot_be_trained(train):
+    tab, manager, view = train
+    folder = ModelFolder(manager.workspace.open("film").model_dir("live"))
+    folder.path.mkdir(parents=True)
+    (folder.path / "model.dfm").write_bytes(b"x")
+    folder.write_info(ModelInfo(model_class="dfm", settings={"resolution": 224, "face_type": "wf"}))
+    shown = tab._choose(view, "live")
+    assert "DFM file, 224 px" in shown[tab.forms.card]
+    assert tab._missing(view) == MERGES_ONLY

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-import webui
+import gradio as gr
+
 from backend.core.settings import SaehdSettings
+from backend.jobs.manager import JobManager
 from backend.storage.model_folder import ModelFolder, ModelInfo, Session
-from ui_tabs import page as page_module
+from backend.storage.workspace import Workspace
+from ui_tabs.context import PageContext
+from ui_tabs.form_widgets import shown_value
 from ui_tabs.train_tab import TrainTab
 
 
@@ -26,26 +30,23 @@ def make_model(project, name, iteration=100, settings=None, **facts):
 
 
 def make_tab(folder, monkeypatch):
-    """(Train tab, its manager) in a fresh workspace with the project "film" and its model "anna" at iteration 100."""
-    made = []
+    """(Train tab, its manager) in a fresh workspace with the project "film" and its model "anna" at iteration 100.
 
-    def build(page):
-        made.append(TrainTab(page))
-        return made[0].handles
-
-    builders = tuple(build if b.__name__ == "build_train_tab" else b for b in page_module.BUILDERS)
-    monkeypatch.setattr(page_module, "BUILDERS", builders)
-    _, manager = webui.build(folder / "workspace")
+    The other tabs are not made: they take most of the time.
+    """
+    manager = JobManager(Workspace(folder / "workspace"))
+    with gr.Blocks(), gr.Tabs():
+        tab = TrainTab(PageContext(manager, manager.workspace))
     make_model(manager.workspace.create("film", "Ann agreed."), "anna")
-    return made[0], manager
+    return tab, manager
 
 
 def values_of(tab, view, settings=None, **changes):
-    """Component -> value of every form; the form of ``settings`` shows them, with changes."""
+    """Component -> value of every field; those of the family of ``settings`` show them, with changes."""
     settings = settings or SaehdSettings()
-    found = {tab.page.view: view}
-    for form in tab.forms.forms.values():
-        shown = settings if isinstance(settings, form.kind) else form.kind()
-        given = changes if isinstance(settings, form.kind) else {}
-        found.update({widget: given.get(name, getattr(shown, name)) for name, widget in form.widgets.items()})
+    form = tab.forms.form
+    found = {tab.page.view: view, **{widget: widget.value for widget in form.inputs}}
+    view.local["train.family"] = settings.model_class
+    for name, widget in form.widgets_of(settings.model_class).items():
+        found[widget] = shown_value(changes.get(name, getattr(settings, name)))
     return found
