@@ -35,6 +35,8 @@ def main(argv: Sequence[str]) -> int:
         if stage in _COMMANDS:
             return _COMMANDS[stage](argv[1:])
         return _run(parse_arguments(stage, argv[1:]))
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
     except LookalikeError as error:
         return _fail(str(error))
 

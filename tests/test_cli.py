@@ -15,7 +15,14 @@ import pytest
 from backend import cli
 from backend.core.errors import BadInputError
 from backend.core.jobs import JobState, JobStatus
-from backend.core.settings import STAGE_SETTINGS, ExportSettings, ModelFileSettings, SaehdSettings
+from backend.core.settings import (
+    STAGE_SETTINGS,
+    ExportSettings,
+    ModelFileSettings,
+    PhazeASettings,
+    Quick96Settings,
+    SaehdSettings,
+)
 from backend.jobs import foreground
 from backend.jobs.arguments import parse_arguments, read_config
 from backend.jobs.demo import closing_lines, demo_steps

@@ -75,7 +75,8 @@ def load_dfl_weights(part: nn.Module, arrays: Mapping[str, FloatArray]) -> None:
         arrays: name -> floating point array.
 
     Raises:
-        DamagedFileError: a tensor is missing, not known, of another shape, or not of numbers.
+        DamagedFileError: a tensor is missing, not known, of another shape, not of floating point numbers, or holds
+            values that are none.
     """
     parameters = {dfl_name(name): parameter for name, parameter in part.named_parameters()}
     _same_names(set(parameters), set(arrays))
@@ -90,6 +91,11 @@ def load_dfl_weights(part: nn.Module, arrays: Mapping[str, FloatArray]) -> None:
             raise DamagedFileError(
                 f"The weights '{name}' have the shape {tuple(array.shape)}, this model needs {wanted}.",
                 "Check the model's architecture, resolution and dims.",
+            )
+        if not found[name].isfinite().all():
+            raise DamagedFileError(
+                f"The weights '{name}' hold values that are no numbers: that training had broken down.",
+                "Take an earlier copy of the model, for example from its folder of backups.",
             )
     with torch.no_grad():
         for name, parameter in parameters.items():

@@ -10,9 +10,20 @@ import torch
 
 from backend.core.errors import BadInputError
 from backend.core.faces import FaceType
-from backend.core.settings import AmpSettings, Quick96Settings, SaehdSettings, TrainSettings
+from backend.core.settings import AmpSettings, PhazeASettings, Quick96Settings, SaehdSettings, TrainSettings
+from backend.core.settings.older import (
+    DfSettings,
+    H64Settings,
+    H128Settings,
+    Liaef128Settings,
+    OlderSettings,
+    SaeSettings,
+)
 from backend.models.amp import AmpShape, build_amp
 from backend.models.base import FaceSwapModel
+from backend.models.older import build_older
+from backend.models.older_shapes import older_shape
+from backend.models.phaze_a import build_phaze_a
 from backend.models.saehd import SaehdShape, build_saehd
 
 
@@ -80,6 +91,18 @@ def _amp(settings: TrainSettings) -> FaceSwapModel:
     return build_amp(shape)
 
 
+def _older(settings: TrainSettings) -> FaceSwapModel:
+    if not isinstance(settings, OlderSettings):
+        raise _foreign(settings, "an older model")
+    return build_older(older_shape(settings))
+
+
+def _phaze_a(settings: TrainSettings) -> FaceSwapModel:
+    if not isinstance(settings, PhazeASettings):
+        raise _foreign(settings, "Phaze-A")
+    return build_phaze_a(settings)
+
+
 def _foreign(settings: TrainSettings, model: str) -> BadInputError:
     return BadInputError(f"These settings are not those of {model}: {type(settings).__name__}.")
 
@@ -91,6 +114,12 @@ MODELS: Mapping[str, ModelSpec] = MappingProxyType(
             ModelSpec("saehd", SaehdSettings, _saehd),
             ModelSpec("quick96", Quick96Settings, _quick96),
             ModelSpec("amp", AmpSettings, _amp),
+            ModelSpec("h64", H64Settings, _older),
+            ModelSpec("h128", H128Settings, _older),
+            ModelSpec("df", DfSettings, _older),
+            ModelSpec("liaef128", Liaef128Settings, _older),
+            ModelSpec("sae", SaeSettings, _older),
+            ModelSpec("phaze_a", PhazeASettings, _phaze_a),
         )
     }
 )

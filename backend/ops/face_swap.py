@@ -25,6 +25,7 @@ class SwapPrediction:
         dst_mask: (r, r) float32 0..1, the mask the model sees in the destination.
         xseg_mask: (256, 256) float32 0..1, what a segmentation network sees in the predicted face; None without one.
         xseg_dst_mask: the same of the destination's face.
+        learned: whether the model made the first two masks; those of one that learns none mean nothing.
     """
 
     face: Float32
@@ -32,6 +33,7 @@ class SwapPrediction:
     dst_mask: Float32
     xseg_mask: Float32 | None = None
     xseg_dst_mask: Float32 | None = None
+    learned: bool = True
 
 
 @dataclass(frozen=True)

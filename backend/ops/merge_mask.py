@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from backend.ops.align import warp_face
-from backend.ops.face_swap import FaceSwap, MergeOptions
+from backend.ops.face_swap import FaceSwap, FaceTarget, MergeOptions
 from backend.ops.frame_box import Box, Float32, Frame
 from backend.ops.mask import erode_blur_mask, hull_mask
 
@@ -42,6 +42,15 @@ def work_mask(frame: Frame, swap: FaceSwap, options: MergeOptions, raw: bool = F
     if raw:
         return np.clip(mask, 0.0, 1.0, out=mask)
     return erode_blur_mask(mask, options.erode_mask, options.blur_mask)
+
+
+def hull_in_crop(target: FaceTarget) -> Float32:
+    """The landmarks' hull in the crop, (r, r) float32 0..1 with a soft edge: for a model that learns no mask."""
+    size = target.crop.shape[0]
+    fine = size * MASK_WORK_SCALE
+    points = target.landmarks @ target.mat[:, :2].T + target.mat[:, 2]
+    hull = hull_mask((fine, fine), (points + 0.5) * MASK_WORK_SCALE - 0.5)
+    return np.asarray(cv2.resize(hull, (size, size), interpolation=cv2.INTER_AREA), np.float32)
 
 
 def _full_mask(frame: Frame, swap: FaceSwap) -> Float32:

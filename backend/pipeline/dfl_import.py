@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import time
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from backend.core.errors import DamagedFileError
+from backend.core.errors import DamagedFileError, MemoryShortError
 from backend.core.names import is_folder_name
 from backend.core.provenance import SOFTWARE, Provenance
 from backend.core.settings import TrainSettings
@@ -39,6 +40,7 @@ from backend.storage.model_operations import RESERVE_BYTES, free_model_name, new
 from backend.training.adversaries import Adversary, Gan, TrueFace
 from backend.training.callbacks.checkpoint import random_state
 from backend.training.loop import Training
+from backend.training.memory import free_bytes
 from backend.training.precision import choose_precision
 from backend.training.ranks import Ranks
 from backend.training.step import TrainStep
@@ -89,10 +91,12 @@ def import_dfl(path: Path, ctx: StageContext, name: str, progress: Progress) -> 
         BadInputError: there is no such model, several to choose from, or a network that cannot be built here.
         DamagedFileError: a file is damaged, hostile, or of another size than the options say.
         DiskFullError: the model does not fit.
+        MemoryShortError: its files do not fit into memory.
     """
     archived = path.is_file() and path.suffix.lower() == ".zip"
     data = None if archived else find_data(path)
     theirs = name_in(path) if data is None else read_model(data).name
+    theirs = unicodedata.normalize("NFC", theirs)  # some systems store accents apart from their letters
     name = name or free_model_name(ctx.project, theirs if is_folder_name(theirs) else "imported")
     with new_model(ctx.project, name) as target:
         if data is None:
@@ -111,6 +115,7 @@ def import_bytes(path: Path) -> int:
 
 
 def _convert(source: DflModel, folder: ModelFolder, name: str, ctx: StageContext, progress: Progress) -> None:
+    _require_memory(source)
     settings, notes = settings_of(source.kind, source.options, name, _told_by_files(source))
     settings = settings.resolved()
     _require_sizes(source, settings)
@@ -179,6 +184,18 @@ def _require_sizes(source: DflModel, settings: TrainSettings) -> None:
                 f"{source.files[part].name} is too small for a network of the size that {source.data.name} names.",
                 "Copy both again from where the model was trained.",
             )
+
+
+def _require_memory(source: DflModel) -> None:
+    """Refuse files that do not fit into memory, where a network, its optimiser, and one file twice meet."""
+    largest = max((file.stat().st_size for file in source.files.values()), default=0)
+    need, free = source.bytes + 2 * largest, free_bytes(torch.device("cpu"))
+    if need > free:
+        raise MemoryShortError(
+            f"Reading the files beside {source.data.name} takes about {need >> 20:,} MiB of memory; "
+            f"{free >> 20:,} MiB are free.",
+            "Close other programs, or do it on a machine with more memory.",
+        )
 
 
 def _lacks(source: DflModel, part: str) -> DamagedFileError:

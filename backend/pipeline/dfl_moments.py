@@ -33,7 +33,8 @@ def take_moments(
     Args:
         optimizer: of all parameters of the networks.
         networks: by DeepFaceLab's names.
-        tensors: of its file, by DeepFaceLab's names; those of other weights, kinds and shapes are passed over.
+        tensors: of its file, by DeepFaceLab's names; those of other weights, kinds and shapes, and those that hold
+            values which are no numbers, are passed over.
     """
     wanted = {
         dfl_moment_name(moment, network, name): (parameter, moment)
@@ -49,7 +50,7 @@ def take_moments(
         elif name in wanted and array.dtype.kind == "f":
             parameter, moment = wanted[name]
             average = from_dfl_layout(array)
-            if average.shape == parameter.shape:
+            if average.shape == parameter.shape and average.isfinite().all():
                 found.setdefault(parameter, {})[moment] = average
     for parameter, averages in found.items():
         if len(averages) == len(optimizer.rule.AVERAGES):

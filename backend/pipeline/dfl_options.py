@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Literal, get_args, get_origin
@@ -165,6 +166,9 @@ def _fitted(name: str, field: FieldInfo, value: Any, notes: list[str]) -> Any:
         return field.default
     if kind is bool or not isinstance(value, bool | int | float):
         return bool(value) if kind is bool and isinstance(value, bool | int | float) else value
+    if not math.isfinite(value):
+        notes.append(f"{name} was {value}, which is no number; {field.default} now.")
+        return field.default
     low, high, _ = bounds_of(field)
     fitting = min(max(value, value if low is None else low), value if high is None else high)
     if fitting != value:

@@ -27,6 +27,7 @@ AUTO = "auto"
 
 _STEM = re.compile(r"(?P<name>.+)_[A-Za-z0-9]+_model")
 _TEXT = 200
+_DIGITS = 10
 
 
 def import_dfm(path: Path, ctx: StageContext, name: str, face_type: str, progress: Progress) -> ModelFolder:
@@ -61,7 +62,7 @@ def import_dfm(path: Path, ctx: StageContext, name: str, face_type: str, progres
         network = DfmNetwork(target / DFM_FILE, "cpu", FaceType.from_letter(face_type))
         network.try_out()
         facts = _facts(network, target / DFM_FILE, path, said)
-        iteration = int(said["iteration"]) if said.get("iteration", "").isdecimal() else 0
+        iteration = int(said["iteration"][:_DIGITS]) if said.get("iteration", "").isdecimal() else 0
         info = ModelInfo(
             model_class=DFM_CLASS,
             settings=facts,

@@ -35,12 +35,13 @@ def first_weights(model: FaceSwapModel, settings: TrainSettings, ctx: StageConte
         ctx: names what was left out.
 
     Raises:
-        BadInputError: there is no such model, or nothing of it fits.
+        BadInputError: there is no such model, it only merges, or nothing of it fits.
         DamagedFileError: none of its checkpoints is whole.
     """
     loaded: tuple[str, ...] = ()
     if settings.load_weights:
         folder = existing_model(ctx.project, settings.load_weights)
+        folder.require_trainable()
         saved = load_latest(folder.generations_dir, names=())
         if saved is None:
             raise BadInputError(f"The model '{folder.name}' was not saved yet.", "Train it first.")

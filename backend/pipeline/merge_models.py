@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy.typing as npt
 from backend.core.faces import FaceType
 from backend.core.settings import MergeLook
 from backend.ops.face_swap import FaceTarget, SwapPrediction
+from backend.ops.merge_mask import hull_in_crop
 from backend.pipeline.merge_cut import cut_faces
 from backend.pipeline.merge_types import CutFaces, FramePlan, PredictedFaces
 from backend.pipeline.model_shelf import ModelShelf
@@ -108,8 +110,9 @@ class MergeModels:
         for (name, morph), places in _by_model(cuts).items():
             for start in range(0, len(places), self.batch_size):
                 some = places[start : start + self.batch_size]
-                crops = [_target(cuts, place).crop for place in some]
-                predictions.update(zip(some, self._models[name].predict_batch(crops, morph), strict=True))
+                targets = [_target(cuts, place) for place in some]
+                made = self._models[name].predict_batch([target.crop for target in targets], morph)
+                predictions.update(zip(some, map(_masked, made, targets), strict=True))
         return self._networks.add([_predicted(cut, at, predictions) for at, cut in enumerate(cuts)])
 
 
@@ -127,6 +130,14 @@ def _target(cuts: Sequence[CutFaces], place: _Place) -> FaceTarget:
     target = cuts[place.frame].targets[place.face]
     assert target is not None
     return target
+
+
+def _masked(made: SwapPrediction, target: FaceTarget) -> SwapPrediction:
+    """The prediction, with the landmarks' hull for masks where the model learns none."""
+    if made.learned:
+        return made
+    hull = hull_in_crop(target)
+    return replace(made, mask=hull, dst_mask=hull)
 
 
 def _predicted(cut: CutFaces, frame: int, predictions: Mapping[_Place, SwapPrediction]) -> PredictedFaces:

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from backend.core.errors import BadInputError
 from backend.core.settings import ModelFileSettings
 from backend.pipeline.context import StageContext
 from backend.pipeline.dfl_export import dfl_stem, write_dfl
@@ -144,7 +145,7 @@ def _dfl(settings: ModelFileSettings, ctx: StageContext, report: _Report) -> dic
 
 
 def _import(settings: ModelFileSettings, ctx: StageContext, report: _Report) -> dict[str, Any]:
-    path = Path(settings.file).expanduser()
+    path = _path(settings.file)
     kind, size = _kind(path), path.stat().st_size if path.is_file() else 0
     if kind == "dfm":
         progress = report.of(size, "Copying and checking")
@@ -157,6 +158,13 @@ def _import(settings: ModelFileSettings, ctx: StageContext, report: _Report) -> 
     info = folder.info()
     ctx.log(f"The model in {path.name} is here as '{folder.name}'.")
     return {"model": folder.name, "kind": kind, "bytes": size, "iteration": info.iteration if info else 0}
+
+
+def _path(text: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise BadInputError(f"There is no file or folder {text}: that home folder is not known.") from error
 
 
 def _kind(path: Path) -> str:

@@ -120,8 +120,8 @@ def read_model(data: Path) -> DflModel:
         iteration = int(iteration)
     if type(iteration) is not int or not 0 <= iteration <= _MOST_ITERATIONS:
         raise _damaged(data, "its iteration is none")
-    plain = {str(name): value.item() if isinstance(value, np.generic) else value for name, value in options.items()}
-    losses = _losses(stored.get("loss_history") or [], data)[-iteration:] if iteration else np.empty((0, 2))
+    plain = {str(name): _plain(value) for name, value in options.items()}
+    losses = _losses(stored.get("loss_history"), data)[-iteration:] if iteration else np.empty((0, 2))
     stem = data.name.removesuffix("_data.dat")
     return DflModel(named["name"] or "", named["kind"], data, iteration, plain, losses, _files(data.parent, stem))
 
@@ -168,8 +168,16 @@ def _stored(data: Path) -> dict[Any, Any]:
     return stored
 
 
+def _plain(value: Any) -> Any:
+    """A number, a text, a truth value or None; anything else becomes a word for its kind, which fits no option."""
+    value = value.item() if isinstance(value, np.generic) else value
+    return value if value is None or type(value) in (bool, int, float, str) else f"a {type(value).__name__}"
+
+
 def _losses(history: object, data: Path) -> npt.NDArray[np.float64]:
-    """Rows of at least two numbers; the first two are those of src and dst."""
+    """Rows of at least two numbers; the first two are those of src and dst. None holds no rows."""
+    if history is None:
+        return np.empty((0, 2))
     if not isinstance(history, list):
         raise _damaged(data, "its losses are none")
     try:

@@ -125,8 +125,10 @@ def _fitted(name: str, value: Any) -> Any:
     if name not in preset_options():
         raise ValueError(f"{shown}: there is no such option")
     facts = PhazeASettings.model_fields[name]
-    if name == "enc_architecture" and value not in ENCODERS:
+    if name == "enc_architecture" and not (isinstance(value, str) and value in ENCODERS):
         raise ValueError(f"{shown}: there is no encoder {str(value)[:40]}")
+    if isinstance(value, bool) and facts.annotation in (int, float):
+        raise ValueError(f"{shown}: {value} is no number")
     if name in _PARTS and isinstance(value, str):
         value = value.replace(",", " ").split()
     if isinstance(value, float) and facts.annotation is int and value.is_integer():

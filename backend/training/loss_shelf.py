@@ -145,7 +145,7 @@ def _mean_of_map(compare: Loss, wanted: Tensor, seen: Tensor, areas: list[tuple[
 def _sum_of_values(compare: Loss, wanted: Tensor, seen: Tensor, areas: list[tuple[Tensor, float]]) -> Tensor:
     if not areas:
         return compare(wanted, seen)
-    masks = torch.cat([mask for mask, _ in areas])
-    found = compare(wanted.repeat(len(areas), 1, 1, 1) * masks, seen.repeat(len(areas), 1, 1, 1) * masks)
+    masks = torch.stack([mask for mask, _ in areas])
+    found = compare((wanted * masks).flatten(0, 1), (seen * masks).flatten(0, 1))
     weights = [weight for _, weight in areas]
     return torch.stack([part * w for part, w in zip(found.chunk(len(areas)), weights, strict=True)]).sum(dim=0)

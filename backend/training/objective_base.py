@@ -95,12 +95,9 @@ class Objective(ABC):
         """Weighted terms that count for dst alone."""
         return {}
 
-    def _own(self, wanted: FaceBatch, face: Tensor) -> Terms:
-        """The family's own comparison of pictures (B, C, H, W) with the wanted ones, weighted."""
-        settings, cut = self._settings, self._cut(wanted.mask)
-        target, seen = wanted.target, face
-        if cut is not None:
-            target, seen = target * cut, seen * cut
+    def _own(self, target: Tensor, seen: Tensor) -> Terms:
+        """The family's own comparison of wanted and drawn pictures (B, C, H, W), both cut out already, weighted."""
+        settings = self._settings
         return {
             "structure": structure_loss(target, seen, self._windows(target.shape[-1])) * settings.structure_weight,
             "pixel": pixel_loss(target, seen) * settings.pixel_weight,
@@ -108,8 +105,12 @@ class Objective(ABC):
 
     def _pictures(self, wanted: FaceBatch, face: Tensor) -> Terms:
         """The family's own comparison, unless another loss takes its place, and the chosen ones."""
-        terms = self._own(wanted, face) if self._settings.loss_function == OWN else {}
-        return terms if self.shelf is None else terms | self.shelf(wanted, face, self._cut(wanted.mask))
+        terms: Terms = {}
+        cut = self._cut(wanted.mask)
+        if self._settings.loss_function == OWN:
+            target, seen = (wanted.target, face) if cut is None else (wanted.target * cut, face * cut)
+            terms = self._own(target, seen)
+        return terms if self.shelf is None else terms | self.shelf(wanted, face, cut)
 
     def _both_sides(self, wanted: FaceBatch, out: Reconstruction) -> Terms:
         settings, face = self._settings, torch.cat((out.src_src, out.dst_dst))

@@ -45,12 +45,7 @@ class OlderObjective(Objective):
             return None
         return gaussian_blur(mask, max(1, mask.shape[-1] // PIXEL_RIM)) if self._settings.pixel_loss else mask
 
-    def _own(self, wanted: FaceBatch, face: Tensor) -> Terms:
-        cut, target = self._cut(wanted.mask), wanted.target
-        return self._compared(target, face) if cut is None else self._compared(target * cut, face * cut)
-
-    def _compared(self, target: Tensor, seen: Tensor) -> Terms:
-        """One of two comparisons of (B, C, H, W) pictures, weighted."""
+    def _own(self, target: Tensor, seen: Tensor) -> Terms:
         settings = self._settings
         if settings.pixel_loss:
             return {"pixel": pixel_loss(target, seen) * settings.pixel_weight}
@@ -88,7 +83,7 @@ class SaeObjective(OlderObjective):
             styles.append(style_loss(dst.target * inside, out.swap * inside, sigma) * self._face_style)
         if self._background_style:
             outside = 1 - inside
-            found = self._compared(dst.target * outside, out.swap * outside)
+            found = self._own(dst.target * outside, out.swap * outside)
             styles += [loss * self._background_style for loss in found.values()]
         return {"style": torch.stack(styles).sum(dim=0)}
 

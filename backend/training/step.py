@@ -23,6 +23,7 @@ from backend.training.objective import Losses, build_objective
 from backend.training.optimizers import MovingAverageOptimizer
 from backend.training.precision import choose_precision
 from backend.training.ranks import Ranks
+from backend.training.running_stats import RunningStats
 
 _ADVERSARIES = ("gan", "true_face")
 """Their places give the seeds of their weights."""
@@ -80,6 +81,7 @@ class TrainStep:
         self.precision = choose_precision(settings.precision, device)
         self.notes = [self.precision.note] if self.precision.note else []
         network = self._ranks.wrap(model)
+        self._stats = RunningStats(model)
         self._network = network
         if settings.compile:
             self._network, note = compiled(network, device)
@@ -143,6 +145,7 @@ class TrainStep:
             asked = {adversary.name: adversary.fool(out, src, dst) for adversary in active}
             total = own + sum(asked.values())
             self._learner.backward(total * share)
+        self._stats.settle()
         terms = {**losses.terms, **{name: loss.detach() for name, loss in asked.items()}}
         for adversary in active:
             terms[f"{adversary.name}_d"] = adversary.learn(out, src, dst, share)
@@ -195,6 +198,7 @@ class TrainStep:
             DamagedFileError: it belongs to another model.
         """
         self.model.load_state_dict(dict(tensors["weights"]))
+        self._stats.renew()
         notes = [self._learner.load(tensors["optimizer"], rest["optimizer"])]
         if self._average is not None:
             self._average.load_state_dict(dict(tensors.get("average", tensors["weights"])))

@@ -50,6 +50,7 @@ REFUSED: tuple[tuple[dict[str, Any], tuple[str, ...]], ...] = (
     ({"dec_upscales_in_fc": 5}, ("Upscales in the hidden part",)),
     ({"enable_gblock": False, "split_gblock": True}, ("G-Block", "Split G-Block")),
     ({"enc_architecture": "clipv_vit-b-16", "bottleneck_type": "max_pooling"}, ("Bottleneck type",)),
+    ({"enc_architecture": "mobilenet", "mobilenet_dropout": 1.0}, ("MobileNet dropout",)),
     ({"fs_original_depth": 7}, ("fs_original depth", "Encoder scaling")),
     ({"fs_original_use_alt": True, "fs_original_depth": 6}, ("fs_original depth", "Encoder scaling")),
     ({"dec_norm": "group", "dec_min_filters": 16}, ("Decoder norm", "Decoder min filters", "Decoder slope")),
@@ -185,6 +186,13 @@ def test_what_is_odd_is_warned_of(options: dict[str, Any], fields: set[str]) -> 
     cautions = PhazeASettings(**options).cautions()
     assert {field for field, _ in cautions} == fields
     assert all(sentence.endswith(".") and field in PhazeASettings.model_fields for field, sentence in cautions)
+
+
+def test_a_dropout_beyond_all_is_taken_where_it_does_nothing() -> None:
+    """faceswap's range ends at 2, and presets for other encoders may hold that."""
+    assert PhazeASettings(mobilenet_dropout=2.0).mobilenet_dropout == 2
+    assert PhazeASettings(enc_architecture="mobilenet_v2", mobilenet_dropout=2.0).mobilenet_dropout == 2
+    assert PhazeASettings(enc_architecture="mobilenet", mobilenet_dropout=0.999).mobilenet_dropout == 0.999
 
 
 def test_sizes_off_the_steps_are_taken() -> None:

@@ -10,7 +10,7 @@ from backend.core.faces import FaceType
 from backend.core.settings.merge import MergeLook
 from backend.ops.composite import face_target
 from backend.ops.face_swap import FaceSwap, MergeOptions, SwapPrediction
-from backend.ops.merge_mask import MASK_SOURCES, MASK_WORK_SCALE, work_mask
+from backend.ops.merge_mask import MASK_SOURCES, MASK_WORK_SCALE, hull_in_crop, work_mask
 
 SIZE = 64
 
@@ -25,14 +25,21 @@ def _bar(left: int, right: int, size: int = SIZE) -> np.ndarray:
 @pytest.fixture
 def swap(frame, landmarks) -> FaceSwap:
     """A face whose four masks are bars that overlap."""
-    masks = {"mask": _bar(8, 40), "dst_mask": _bar(16, 48)}
-    seen = {"xseg_mask": _bar(24, 56, 256), "xseg_dst_mask": _bar(4, 32, 256)}
     target = face_target(frame, landmarks, FaceType.WHOLE, SIZE)
-    return FaceSwap(target, SwapPrediction(target.crop, **masks, **seen))
+    seen = (_bar(24, 56, 256), _bar(4, 32, 256))
+    return FaceSwap(target, SwapPrediction(target.crop, _bar(8, 40), _bar(16, 48), *seen))
 
 
 def test_every_mode_of_the_settings_has_a_source():
     assert set(MASK_SOURCES) == set(get_args(MergeLook.model_fields["mask_mode"].annotation))
+
+
+def test_the_hull_drawn_in_the_crop_is_that_of_the_frame(frame, swap):
+    drawn, warped = hull_in_crop(swap.target), MASK_SOURCES["dst"](frame, swap)
+    assert drawn.shape == warped.shape
+    assert 0.1 < drawn.mean() < 0.6
+    overlap = np.minimum(drawn, warped).sum() / np.maximum(drawn, warped).sum()
+    assert overlap > 0.93
 
 
 @pytest.mark.parametrize(

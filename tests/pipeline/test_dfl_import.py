@@ -249,6 +249,8 @@ def spoil_contents(folder: Path, what: str) -> None:
             tensors[BIAS] = np.zeros(17, np.float32)
         case "whole numbers":
             tensors[BIAS] = np.zeros(16, np.int32)
+        case "broken down":
+            tensors[BIAS] = np.full(16, np.nan, np.float32)
         case "no picture":
             tensors = {"down1/downs_0/conv1/weight:0": np.zeros((5, 5, 7, 16), np.float32)}
         case "too large":
@@ -270,6 +272,7 @@ def spoil_contents(folder: Path, what: str) -> None:
         ("name", "lack down1"),
         ("shape", "have the shape"),
         ("whole numbers", "not floating point"),
+        ("broken down", "no numbers: that training had broken down"),
         ("no picture", "one or three channels"),
         ("too large", "too small for a network"),
         ("option", "cannot be built here"),
@@ -286,6 +289,37 @@ def test_a_damaged_model_is_refused_and_leaves_nothing(tmp_path: Path, what: str
         bring(ctx, tmp_path / "dfl")
     assert isinstance(failure.value, LookalikeError)
     nothing_is_left(project)
+
+
+def test_averages_that_are_no_numbers_begin_anew(tmp_path: Path) -> None:
+    project, ctx, reports = bench(tmp_path)
+    files = networks_of(SETTINGS)
+    files["src_dst_opt"]["ms_encoder/down1/downs_0/conv1/bias_0:0"] = np.full(16, np.inf, np.float32)
+    bring(ctx, write_dfl(tmp_path / "dfl", "anna_SAEHD", files, OPTIONS))
+    assert "anew for 1 of" in warnings(reports)
+    saved = load_latest(ModelFolder(project.model_dir("anna")).generations_dir)
+    assert saved is not None
+    assert all(tensor.isfinite().all() for tensor in saved.tensors["optimizer"].values())
+
+
+def test_files_that_do_not_fit_into_memory_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project, ctx, _ = bench(tmp_path)
+    data = write_model(tmp_path / "dfl", SETTINGS, OPTIONS, "anna_SAEHD")
+    optimizer = tmp_path / "dfl" / "anna_SAEHD_src_dst_opt.npy"
+    with optimizer.open("r+b") as file:
+        file.truncate(1 << 36)  # of holes: it takes no disk
+    with pytest.raises(LookalikeError, match="MiB of memory"):
+        bring(ctx, data)
+    nothing_is_left(project)
+
+
+def test_names_with_accents_and_homes_that_are_not_known(tmp_path: Path) -> None:
+    project, ctx, _ = bench(tmp_path)
+    apart = "Jose\N{COMBINING ACUTE ACCENT}"
+    assert bring(ctx, write_model(tmp_path / "dfl", SETTINGS, OPTIONS, f"{apart}_SAEHD"))["model"] == "Jos\xe9"
+    with pytest.raises(BadInputError, match="home folder is not known"):
+        bring(ctx, Path("~nobody-of-this-name/dfl"))
+    assert project.models() == ["Jos\xe9"]
 
 
 def nothing_is_left(project: Project) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -125,6 +126,9 @@ def test_older_spellings(old: dict[str, Any], new: dict[str, Any]) -> None:
         ({"gan_power": 0.1, "gan_patch_size": 300}, "gan_patch_size", 0, "gan_patch_size was 300"),
         ({"cpu_cap": 8, "random_shadow": "src", "morph_factor": 1}, "model", "anna", "Left out.*: random_shadow."),
         ({"pretrain": True}, "pretrain_faces", FACES_TO_NAME, "was in pretraining"),
+        ({"batch_size": math.nan}, "batch_size", 8, "batch_size was nan, which is no number; 8 now"),
+        ({"lr": math.inf}, "learning_rate", 5e-5, "learning_rate was inf, which is no number"),
+        ({"ct_mode": "a list"}, "color_transfer", "none", "color_transfer was a list"),
     ],
 )
 def test_what_is_fitted_is_said(given: dict[str, Any], field: str, value: Any, words: str) -> None:

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+from onnx import helper
 
 from backend.core.errors import BadInputError, DamagedFileError, StopRequested
 from backend.core.faces import FaceType
@@ -18,7 +20,9 @@ from backend.core.settings import (
     SummarySettings,
     TimelapseSettings,
 )
+from backend.models.registry import build_model
 from backend.pipeline import merge
+from backend.pipeline.first_weights import first_weights
 from backend.pipeline.predictor import load_model
 from backend.pipeline.stages import load_stage
 from backend.storage.merge_ledger import stale_frames
@@ -85,6 +89,18 @@ def test_the_face_type_is_chosen_or_taken_for_whole_face(tmp_path: Path) -> None
     assert kinds == [FaceType.WHOLE, FaceType.FULL]
 
 
+def test_an_iteration_of_any_length_is_taken(tmp_path: Path) -> None:
+    project, ctx, _ = bench(tmp_path)
+    path = flat(tmp_path / "x.dfm")
+    proto = onnx.load(path)
+    helper.set_model_props(proto, {"iteration": "9" * 5000, "face_type": "nose", "software": "x" * 5000})
+    path.write_bytes(proto.SerializeToString())
+    assert stage(ctx, "import", file=str(path))["iteration"] == 999_999_999
+    info = ModelFolder(project.model_dir("x")).info()
+    assert info is not None
+    assert (info.settings["face_type"], len(info.settings["software"])) == ("wf", 200)
+
+
 def test_it_merges(tmp_path: Path) -> None:
     project = make_destination(tmp_path / "workspace", frames=2)
     _, ctx, _ = bench(tmp_path)
@@ -109,6 +125,7 @@ def test_everything_else_refuses_it(made: tuple[Project, Any, Any, Path]) -> Non
     assert [(model.name, model.iteration) for model in project.status().models] == [("only", 9), ("tiny", 9)]
     for run in (
         lambda: load_stage("train")(SaehdSettings(model="only"), ctx),
+        lambda: first_weights(build_model(tiny_settings()), tiny_settings(load_weights="only"), ctx),
         lambda: load_stage("evaluate")(EvaluateSettings(model="only", device="cpu"), ctx),
         lambda: load_stage("summary")(SummarySettings(model="only"), ctx),
         lambda: stage(ctx, "export", model="only"),

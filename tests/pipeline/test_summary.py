@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,17 @@ def test_a_stored_model_with_another_batch(watched: Watched) -> None:
     found = stage.run(SummarySettings(model="tiny", train={"batch_size": 7}), watched.context)
     assert found["batch_size"] == 7
     assert {part["name"] for part in found["parts"]} >= {"inter_AB", "inter_B"}
+
+
+def test_a_network_larger_than_any_memory_takes_none(watched: Watched) -> None:
+    sizes = {"output_size": 1024, "enc_scaling": 100, "fc_dimensions": 16, "bottleneck_size": 4096}
+    widths = {"fc_min_filters": 5120, "fc_max_filters": 5120, "fc_upsample_filters": 5120, "shared_fc": "full"}
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    found = stage.run(SummarySettings(train={"model_class": "phaze_a", **sizes, **widths}), watched.context)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1 << 19
+    assert found["parameters"] > 10**10
+    assert found["megabytes"] == pytest.approx(found["parameters"] * 4 / 1e6, rel=0.01)
+    assert found["need_mb"] > found["megabytes"]
 
 
 @pytest.mark.parametrize(

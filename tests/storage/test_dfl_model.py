@@ -103,6 +103,7 @@ def test_the_only_model_of_a_folder_is_found(tmp_path: Path) -> None:
         {"iter": 1, "options": {}, "loss_history": {"a": 1}},
         {"iter": 1, "options": {}, "loss_history": [["a", "b"]]},
         {"iter": 1, "options": {}, "loss_history": [[1.0]]},
+        {"iter": 1, "options": {}, "loss_history": np.ones((2, 2))},
         {"iter": 1, "options": {"a": Evil()}},
     ],
 )
@@ -181,3 +182,9 @@ def test_archives_that_are_none_are_refused(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     with pytest.raises(DamagedFileError, match="cut off"):
         unpack_model(tmp_path / "bent.zip", tmp_path / "out")
+
+
+def test_an_option_that_is_no_plain_value_becomes_a_word_for_its_kind(tmp_path: Path) -> None:
+    given = {"ct_mode": np.zeros(2), "archi": ["df"], "lr": np.float32(0.5), "batch_size": None, "model": {"a": 1}}
+    found = read_model(write_dfl(tmp_path, "a_SAEHD", {}, given)).options
+    assert found == {"ct_mode": "a ndarray", "archi": "a list", "lr": 0.5, "batch_size": None, "model": "a dict"}

@@ -8,6 +8,7 @@ import pytest
 
 from backend.core.errors import BadInputError, DamagedFileError
 from backend.core.settings import PhazeASettings
+from backend.core.settings.phaze_a_presets import PHAZE_A_PRESETS
 from backend.storage.faceswap_preset import preset_options, read_faceswap_preset, write_faceswap_preset
 
 META = {"__filetype": "faceswap_preset", "__section": "train|model|phaze_a"}
@@ -91,3 +92,41 @@ def test_what_is_no_preset_is_refused(tmp_path: Path) -> None:
     (tmp_path / "big.json").write_text("[" + "1," * (1 << 20) + "1]", encoding="utf-8")
     with pytest.raises(BadInputError, match="too big"):
         read_faceswap_preset(tmp_path / "big.json")
+
+
+@pytest.mark.parametrize("name", PHAZE_A_PRESETS)
+def test_a_preset_of_the_17_comes_back_as_it_was(tmp_path: Path, name: str) -> None:
+    wanted = PhazeASettings.model_validate(PHAZE_A_PRESETS[name])
+    write_faceswap_preset(tmp_path / "x.json", wanted.model_dump())
+    found = read_faceswap_preset(tmp_path / "x.json")
+    options = set(preset_options())
+    assert not found.left_out
+    assert set(found.values) == options
+    assert PhazeASettings.model_validate(found.values).model_dump(include=options) == wanted.model_dump(include=options)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("enc_architecture", ["fs_original"]),
+        ("enc_architecture", None),
+        ("output_size", True),
+        ("output_size", {"a": 1}),
+        ("dec_filter_slope", float("nan")),
+        ("output_size", float("inf")),
+        ("output_size", "many"),
+        ("shared_fc", 3),
+        ("split_fc", "perhaps"),
+        ("freeze_layers", [["encoder"]]),
+    ],
+)
+def test_a_value_of_another_kind_is_told_and_left_out(tmp_path: Path, name: str, value: Any) -> None:
+    found = read_faceswap_preset(written(tmp_path, **META, fc_depth=2, **{name: value}))
+    assert found.values == {"fc_depth": 2}
+    assert [words.partition(":")[0] for words in found.left_out] == [name]
+
+
+def test_brackets_without_end_are_no_preset(tmp_path: Path) -> None:
+    (tmp_path / "deep.json").write_text("[" * 100_000, encoding="utf-8")
+    with pytest.raises(DamagedFileError, match="no JSON"):
+        read_faceswap_preset(tmp_path / "deep.json")

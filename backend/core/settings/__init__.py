@@ -22,6 +22,8 @@ from backend.core.settings.models import (
     SummarySettings,
     TimelapseSettings,
 )
+from backend.core.settings.older import DfSettings, H64Settings, H128Settings, Liaef128Settings, SaeSettings
+from backend.core.settings.phaze_a import PhazeASettings
 from backend.core.settings.quick96 import Quick96Settings
 from backend.core.settings.saehd import SaehdSettings
 from backend.core.settings.train import TrainSettings
@@ -62,7 +64,17 @@ STAGE_SETTINGS: Mapping[str, type[Settings]] = MappingProxyType(
 """Stage name -> settings. For train the model class decides, see settings_class()."""
 
 TRAIN_SETTINGS: Mapping[str, type[TrainSettings]] = MappingProxyType(
-    {"saehd": SaehdSettings, "quick96": Quick96Settings, "amp": AmpSettings}
+    {
+        "saehd": SaehdSettings,
+        "quick96": Quick96Settings,
+        "amp": AmpSettings,
+        "phaze_a": PhazeASettings,
+        "h64": H64Settings,
+        "h128": H128Settings,
+        "df": DfSettings,
+        "liaef128": Liaef128Settings,
+        "sae": SaeSettings,
+    }
 )
 """Model class name -> its settings. A new model adds one line."""
 
@@ -79,6 +91,7 @@ __all__ = [
     "AmpSettings",
     "CreateSettings",
     "DenoiseFramesSettings",
+    "DfSettings",
     "EditClipSettings",
     "EvaluateSettings",
     "ExportSettings",
@@ -87,14 +100,19 @@ __all__ = [
     "FaceRule",
     "FacesetSettings",
     "GrayFacesSettings",
+    "H64Settings",
+    "H128Settings",
+    "Liaef128Settings",
     "MergeKey",
     "MergeLook",
     "MergeSettings",
     "ModelFileSettings",
     "PersonsSettings",
+    "PhazeASettings",
     "Quick96Settings",
     "RenderSettings",
     "ResizeFacesSettings",
+    "SaeSettings",
     "SaehdSettings",
     "SampleSettings",
     "Settings",

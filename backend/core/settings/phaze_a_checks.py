@@ -62,6 +62,8 @@ def _refuse_encoder(s: PhazeASettings) -> None:
         raise ValueError(
             f"{s.enc_architecture} gives a vector, which cannot be pooled; set 'Bottleneck type' to dense or flatten"
         )
+    if s.enc_architecture == "mobilenet" and s.mobilenet_dropout >= 1:
+        raise ValueError("with a dropout of 1 or more nothing passes the encoder; lower 'MobileNet dropout' below 1")
     if s.enc_architecture != "fs_original":
         return
     sizes = layout_of(s)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from backend.core.settings.base import setting
 from backend.core.settings.train import TrainSettings
@@ -10,6 +10,8 @@ from backend.core.settings.train import TrainSettings
 
 class Quick96Settings(TrainSettings):
     """DeepFaceLab's Quick96: a df-ud network of 96 px with fixed dims, losses and optimiser."""
+
+    RANDOM_SCALE: ClassVar[float] = 0.05
 
     model_class: Literal["quick96"] = setting("quick96", "Family of the network.", frozen=True)
     resolution: Literal[96] = setting(96, "Side of the network's picture.", unit="px", frozen=True)
@@ -37,3 +39,24 @@ class Quick96Settings(TrainSettings):
     random_hsv_power: float = setting(0.0, "Quick96 shifts no colours.", ge=0, le=0)
     color_transfer: Literal["none"] = setting("none", "Quick96 transfers no colours.")
     uniform_yaw: Literal[False] = setting(False, "Quick96 draws faces as they come.")
+    autoclip: Literal[False] = setting(False, "Quick96 does not clip.")
+    autoclip_percentile: float = setting(10.0, "Quick96 does not clip.", ge=10, le=10)
+    autoclip_history: int = setting(10_000, "Quick96 does not clip.", ge=10_000, le=10_000)
+    beta_1: float = setting(0.9, "RMSprop has none.", ge=0.9, le=0.9)
+    loss_function: Literal["own"] = setting("own", "Quick96 has its own losses.")
+    loss_function_2: Literal["none"] = setting("none", "Quick96 has its own losses.")
+    loss_weight_2: float = setting(0.0, "Quick96 has its own losses.", ge=0, le=0)
+    loss_function_3: Literal["none"] = setting("none", "Quick96 has its own losses.")
+    loss_weight_3: float = setting(0.0, "Quick96 has its own losses.", ge=0, le=0)
+    loss_function_4: Literal["none"] = setting("none", "Quick96 has its own losses.")
+    loss_weight_4: float = setting(0.0, "Quick96 has its own losses.", ge=0, le=0)
+    eye_multiplier: float = setting(1.0, "Quick96 has no such loss.", ge=1, le=1)
+    mouth_multiplier: float = setting(1.0, "Quick96 has no such loss.", ge=1, le=1)
+    mask_loss_function: Literal["mse"] = setting("mse", "Quick96 has its own losses.")
+    color_lightness: float = setting(0.0, "Quick96 shifts no colours.", ge=0, le=0)
+    color_ab: float = setting(0.0, "Quick96 shifts no colours.", ge=0, le=0)
+    color_clahe_chance: float = setting(0.0, "Quick96 shifts no colours.", ge=0, le=0)
+    color_clahe_max_size: int = setting(4, "Quick96 shifts no colours.", ge=4, le=4)
+    warp_to_landmarks: Literal[False] = setting(False, "Quick96 warps at random.")
+    src_scale: float = setting(0.0, "Quick96 has none.", ge=0, le=0)
+    sort_by_yaw: Literal[False] = setting(False, "Quick96 draws faces as they come.")
