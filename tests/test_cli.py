@@ -15,14 +15,7 @@ import pytest
 from backend import cli
 from backend.core.errors import BadInputError
 from backend.core.jobs import JobState, JobStatus
-from backend.core.settings import (
-    STAGE_SETTINGS,
-    ExportSettings,
-    ModelFileSettings,
-    PhazeASettings,
-    Quick96Settings,
-    SaehdSettings,
-)
+from backend.core.settings import STAGE_SETTINGS, AmpSettings, ExportSettings, ModelFileSettings, SaehdSettings
 from backend.jobs import foreground
 from backend.jobs.arguments import parse_arguments, read_config
 from backend.jobs.demo import closing_lines, demo_steps
@@ -167,6 +160,26 @@ def test_an_existing_model_gives_the_defaults(workspace: Workspace) -> None:
     assert isinstance(settings, SaehdSettings)
     assert (settings.resolution, settings.archi, settings.batch_size) == (96, "df", 7)
     assert parsed("train", *where).settings == SaehdSettings()
+
+
+def test_the_family_is_that_of_the_file_or_of_the_stored_model(workspace: Workspace, tmp_path: Path) -> None:
+    saved = AmpSettings(model="anna", inter_dims=64, freeze_layers=("encoder", "inter_src"))
+    file = tmp_path / "train-amp.json"
+    file.write_text(saved.model_dump_json())
+    assert parsed("train", "--config", str(file)).settings == saved
+    with pytest.raises(BadInputError, match="inter_dims"):
+        parsed("train", "--config", str(file), "--model-class", "saehd")
+    with pytest.raises(BadInputError, match="no preset 'First look"):
+        parsed("train", "--config", str(file), "--preset", "First look (CPU)")
+
+    folder = workspace.open("film").model_dir("anna")
+    folder.mkdir(parents=True)
+    info = ModelInfo(model_class="amp", settings=saved.model_dump(mode="json"), iteration=10)
+    (ModelFolder(folder).path / "model.json").write_text(info.model_dump_json())
+    where = ("--workspace", str(workspace.root))
+    assert parsed("train", "--model", "anna", *where).settings == saved
+    file.write_text('{"model": "anna", "batch_size": 3}')
+    assert parsed("train", "--config", str(file), *where).settings == saved.model_copy(update={"batch_size": 3})
 
 
 def test_create_and_sample_make_the_project(

@@ -202,6 +202,7 @@ class TrainTab:
         return model_card(self.page, ModelFolder(project.model_dir(name))) if project and name else ""
 
     def _choose(self, view: View, name: str | None) -> Updates:
+        view.local.pop("train.began", None)  # the model that began is not chosen over this choice
         view.local["train.pick"] = name or NEW
         return self._pick_updates(view)
 

@@ -22,6 +22,8 @@ class EncoderFacts:
         min_px: smallest side it takes.
         pretrained: whether weights trained on ImageNet or CLIP's pictures exist for it.
         vector: it gives a vector instead of a map.
+        channels: of its last map, or the vector's length; of a MobileNet at its usual width, of fs_original 0, whose
+            settings say it.
     """
 
     default_px: int
@@ -29,39 +31,46 @@ class EncoderFacts:
     min_px: int = 32
     pretrained: bool = True
     vector: bool = False
+    channels: int = 0
 
 
 def _table() -> dict[str, EncoderFacts]:
     found = {"fs_original": EncoderFacts(1024, "own", pretrained=False)}
-    for size in ("tiny", "small", "base", "large", "extra_large"):
-        found[f"convnext_{size}"] = EncoderFacts(224, "transformers")
-    for depth in (121, 169, 201):
-        found[f"densenet{depth}"] = EncoderFacts(224, "timm")
-    for number, side in enumerate((224, 240, 260, 300, 380, 456, 528, 600)):
-        found[f"efficientnet_b{number}"] = EncoderFacts(side, "transformers")
-    for number, side in enumerate((224, 240, 260, 300)):
-        found[f"efficientnet_v2_b{number}"] = EncoderFacts(side, "own")
+    for size, width in (("tiny", 768), ("small", 768), ("base", 1024), ("large", 1536), ("extra_large", 2048)):
+        found[f"convnext_{size}"] = EncoderFacts(224, "transformers", channels=width)
+    for depth, width in ((121, 1024), (169, 1664), (201, 1920)):
+        found[f"densenet{depth}"] = EncoderFacts(224, "timm", channels=width)
+    widths = (1280, 1280, 1408, 1536, 1792, 2048, 2304, 2560)
+    for number, (side, width) in enumerate(zip((224, 240, 260, 300, 380, 456, 528, 600), widths, strict=True)):
+        found[f"efficientnet_b{number}"] = EncoderFacts(side, "transformers", channels=width)
+    for number, (side, width) in enumerate(((224, 1280), (240, 1280), (260, 1408), (300, 1536))):
+        found[f"efficientnet_v2_b{number}"] = EncoderFacts(side, "own", channels=width)
     for size, side in (("s", 384), ("m", 480), ("l", 480)):
-        found[f"efficientnet_v2_{size}"] = EncoderFacts(side, "own")
-    found["inception_v3"] = EncoderFacts(299, "timm", min_px=75)
-    found["inception_resnet_v2"] = EncoderFacts(299, "timm", min_px=75)
-    found["mobilenet"] = EncoderFacts(224, "transformers")
-    found["mobilenet_v2"] = EncoderFacts(224, "transformers")
-    found["mobilenet_v3_large"] = EncoderFacts(224, "own")
-    found["mobilenet_v3_small"] = EncoderFacts(224, "own")
-    found["nasnet_large"] = EncoderFacts(331, "timm")
-    found["nasnet_mobile"] = EncoderFacts(224, "own", pretrained=False)
+        found[f"efficientnet_v2_{size}"] = EncoderFacts(side, "own", channels=1280)
+    found["inception_v3"] = EncoderFacts(299, "timm", min_px=75, channels=2048)
+    found["inception_resnet_v2"] = EncoderFacts(299, "timm", min_px=75, channels=1536)
+    found["mobilenet"] = EncoderFacts(224, "transformers", channels=1024)
+    found["mobilenet_v2"] = EncoderFacts(224, "transformers", channels=1280)
+    found["mobilenet_v3_large"] = EncoderFacts(224, "own", channels=960)
+    found["mobilenet_v3_small"] = EncoderFacts(224, "own", channels=576)
+    found["nasnet_large"] = EncoderFacts(331, "timm", channels=4032)
+    found["nasnet_mobile"] = EncoderFacts(224, "own", pretrained=False, channels=1056)
     for depth in (50, 101, 152):
-        found[f"resnet{depth}"] = EncoderFacts(224, "transformers")
+        found[f"resnet{depth}"] = EncoderFacts(224, "transformers", channels=2048)
     for depth in (50, 101, 152):
-        found[f"resnet{depth}_v2"] = EncoderFacts(224, "timm", pretrained=depth != 152)
-    found["vgg16"] = EncoderFacts(224, "timm")
-    found["vgg19"] = EncoderFacts(224, "timm")
-    found["xception"] = EncoderFacts(299, "timm", min_px=71)
-    for name, side in (("vit-b-16", 224), ("vit-b-32", 224), ("vit-l-14", 224), ("vit-l-14-336px", 336)):
-        found[f"clipv_{name}"] = EncoderFacts(side, "transformers", vector=True)
+        found[f"resnet{depth}_v2"] = EncoderFacts(224, "timm", pretrained=depth != 152, channels=2048)
+    found["vgg16"] = EncoderFacts(224, "timm", channels=512)
+    found["vgg19"] = EncoderFacts(224, "timm", channels=512)
+    found["xception"] = EncoderFacts(299, "timm", min_px=71, channels=2048)
+    return found | _clip_table()
+
+
+def _clip_table() -> dict[str, EncoderFacts]:
+    found = {f"clipv_vit-b-{patch}": EncoderFacts(224, "transformers", vector=True, channels=512) for patch in (16, 32)}
+    for name, side in (("l-14", 224), ("l-14-336px", 336)):
+        found[f"clipv_vit-{name}"] = EncoderFacts(side, "transformers", vector=True, channels=768)
     for epochs in (16, 64):
-        found[f"clipv_farl-b-16-{epochs}"] = EncoderFacts(224, "transformers", vector=True)
+        found[f"clipv_farl-b-16-{epochs}"] = EncoderFacts(224, "transformers", vector=True, channels=512)
     return found
 
 
@@ -96,6 +105,21 @@ def encoder_input_px(name: str, scaling: float) -> int:
     """
     facts = ENCODERS[name]
     return max(facts.min_px, int(facts.default_px * scaling / 100 // 16) * 16)
+
+
+def map_side(name: str, px: int) -> int | None:
+    """Side of the last map that a backbone makes of pictures of this side.
+
+    Args:
+        name: of an encoder, any but fs_original, that gives a map.
+        px: side of its pictures.
+
+    Returns:
+        None for the library timm's, which differ in what they do with odd sides.
+    """
+    if ENCODERS[name].source == "timm":
+        return None
+    return px // 32 if name.startswith("convnext") else -(-px // 32)
 
 
 def why_missing(name: str) -> str:

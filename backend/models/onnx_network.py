@@ -123,7 +123,8 @@ class OnnxNetwork:
             raise self._damaged(error) from error
 
     def _damaged(self, error: Exception) -> DamagedFileError:
-        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        said = str(error).replace(str(self.file), self.file.name)
+        reason = " ".join(said.split())[:160] or type(error).__name__
         return DamagedFileError(
             f"The network {self.file.name} in {self.file.parent} cannot be used ({reason}).",
             "Replace the file by a whole one, or remove it.",

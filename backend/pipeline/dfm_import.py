@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,11 +58,12 @@ def import_dfm(path: Path, ctx: StageContext, name: str, face_type: str, progres
     name = name or free_model_name(ctx.project, proposed if is_folder_name(proposed) else "imported")
     with new_model(ctx.project, name) as target:
         copy_file(path, target / DFM_FILE, progress)
-        said = check_dfm(target / DFM_FILE)
-        if face_type == AUTO:
-            face_type = _face_type_in(said, path, ctx)
-        network = DfmNetwork(target / DFM_FILE, "cpu", FaceType.from_letter(face_type))
-        network.try_out()
+        with _named(path, target):
+            said = check_dfm(target / DFM_FILE)
+            if face_type == AUTO:
+                face_type = _face_type_in(said, path, ctx)
+            network = DfmNetwork(target / DFM_FILE, "cpu", FaceType.from_letter(face_type))
+            network.try_out()
         facts = _facts(network, target / DFM_FILE, path, said)
         iteration = int(said["iteration"][:_DIGITS]) if said.get("iteration", "").isdecimal() else 0
         info = ModelInfo(
@@ -71,6 +74,18 @@ def import_dfm(path: Path, ctx: StageContext, name: str, face_type: str, progres
         )
         ModelFolder(target).write_info(info)
     return ModelFolder(ctx.project.model_dir(name))
+
+
+@contextlib.contextmanager
+def _named(path: Path, target: Path) -> Iterator[None]:
+    """What is said of the copy in the making is said of the file that it was made of."""
+    try:
+        yield
+    except DamagedFileError as error:
+        what = error.what
+        for copy in (f"{DFM_FILE} in {target}", str(target / DFM_FILE), DFM_FILE):
+            what = what.replace(copy, path.name)
+        raise DamagedFileError(what, error.fix) from error
 
 
 def _face_type_in(said: dict[str, str], path: Path, ctx: StageContext) -> str:

@@ -29,6 +29,7 @@ ZIP_SUFFIX = ".zip"
 DFL_SUFFIXES = (".dat", ".npy")
 
 _MB = 1 << 20
+_SHOWN = 200
 
 
 def run(settings: ModelFileSettings, ctx: StageContext) -> dict[str, Any]:
@@ -161,10 +162,14 @@ def _import(settings: ModelFileSettings, ctx: StageContext, report: _Report) -> 
 
 
 def _path(text: str) -> Path:
+    """The path, there or not. BadInputError when the system cannot even look there."""
     try:
-        return Path(text).expanduser()
-    except RuntimeError as error:
-        raise BadInputError(f"There is no file or folder {text}: that home folder is not known.") from error
+        path = Path(text).expanduser()
+        path.exists()
+    except (RuntimeError, OSError) as error:
+        why = error.strerror if isinstance(error, OSError) else "that home folder is not known"
+        raise BadInputError(f"{text[:_SHOWN]} cannot be read: {why}.", "Check the path.") from error
+    return path
 
 
 def _kind(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import struct
 import time
 import zipfile
@@ -24,7 +25,13 @@ RESERVE_BYTES = 64 << 20
 MOST_UNPACKED = 64 << 30
 """Bytes of all files of a model together."""
 
-_READING_FAILS = (zipfile.BadZipFile, EOFError, struct.error, NotImplementedError, RuntimeError, ValueError, zlib.error)
+_READING_FAILS = (
+    *(zipfile.BadZipFile, EOFError, struct.error, NotImplementedError, RuntimeError, ValueError),
+    *(zlib.error, lzma.LZMAError),
+)
+_NAME_BYTES = 255
+"""Of a file, at most, on the disks there are."""
+
 _AGAIN = "Make it again, or copy or download it again."
 
 
@@ -54,7 +61,9 @@ def unpack_model(path: Path, target: Path, progress: Progress = no_progress) -> 
             for name, entry in entries.items():
                 with archive.open(entry) as source, (target / name).open("xb") as out:
                     pass_on(source, [out.write], progress)  # type: ignore[arg-type]
-    except _READING_FAILS as error:
+    except (*_READING_FAILS, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # the disk; damage in bzip2 has no number
+            raise
         raise DamagedFileError(f"{path.name} is cut off, encrypted, or no archive at all.", _AGAIN) from error
     return next(target / name for name in entries if DATA.fullmatch(name))
 
@@ -85,8 +94,9 @@ def _entries(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]
         belongs = name == data or (tensors is not None and tensors["model"] == data.removesuffix("_data.dat"))
         if folder != place or not belongs:
             continue
-        if name in found or entry.file_size > (MAX_DATA_BYTES if name == data else MAX_TENSOR_BYTES):
-            raise DamagedFileError(f"{path.name} holds {name[:80]} twice, or larger than it can be.", _AGAIN)
+        too_large = entry.file_size > (MAX_DATA_BYTES if name == data else MAX_TENSOR_BYTES)
+        if name in found or too_large or len(name.encode()) > _NAME_BYTES:
+            raise DamagedFileError(f"{path.name} holds {name[:80]} twice, or longer than it can be.", _AGAIN)
         found[name] = entry
     return found
 

@@ -42,6 +42,9 @@ MOST_TENSORS = 10_000
 
 Tensor = npt.NDArray[Any]
 
+_NO_TEXT = re.compile("[\ud800-\udfff]")
+"""What stands for bytes that are no text in the name of a file."""
+
 _WAY_OUT = "Copy it again from where the model was trained."
 _MOST_ITERATIONS = 999_999_999
 _MOST_OPTIONS = 1000
@@ -79,15 +82,18 @@ def find_data(path: Path) -> Path:
     """The data file of the only model in a folder, or in the folder "model" inside it; a data file is found itself.
 
     Raises:
-        BadInputError: there is none, it is of a kind that is not known, or there are several to choose from.
+        BadInputError: there is none, it is of a kind that is not known, its name is no text, or there are several to
+            choose from.
     """
     if not path.is_dir():
         if not path.is_file():
             raise BadInputError(f"There is no file or folder {path}.", "Check the path.")
-        if DATA.fullmatch(path.name) is None:
-            raise BadInputError(f"{path.name} is no model of DeepFaceLab that is known here.", _known())
+        if DATA.fullmatch(path.name) is None or _NO_TEXT.search(path.name):
+            raise BadInputError(f"{path.name!a} is no model of DeepFaceLab that is known here.", _known())
         return path
     everything = [*sorted(path.glob("*_data.dat")), *sorted((path / "model").glob("*_data.dat"))]
+    if any(_NO_TEXT.search(str(file)) for file in everything):
+        raise BadInputError("The name of a file or folder is no text.", "Give the model's files plain names.")
     found = [file for file in everything if DATA.fullmatch(file.name) and file.is_file()]
     if len(found) == 1:
         return found[0]

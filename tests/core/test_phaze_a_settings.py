@@ -46,7 +46,10 @@ REFUSED: tuple[tuple[dict[str, Any], tuple[str, ...]], ...] = (
         "Upsample filters",
     )),
     ({"fc_depth": 0}, ("Bottleneck size", "Depth", "Max filters", "Dimensions")),
-    ({"fc_depth": 0, "bottleneck_type": "average_pooling"}, ("Bottleneck size", "Depth")),
+    ({"fc_depth": 0, "bottleneck_type": "average_pooling"}, ("Bottleneck type", "Depth")),
+    ({"fc_depth": 0, "bottleneck_type": "max_pooling", "enc_architecture": "vgg16"}, ("Bottleneck type", "Depth")),
+    ({"fc_depth": 0, "bottleneck_type": "flatten", "enc_architecture": "resnet50"}, ("Bottleneck type", "Depth")),
+    ({"fc_depth": 0, "bottleneck_type": "flatten", "enc_architecture": "clipv_vit-l-14"}, ("Bottleneck type", "Depth")),
     ({"dec_upscales_in_fc": 5}, ("Upscales in the hidden part",)),
     ({"enable_gblock": False, "split_gblock": True}, ("G-Block", "Split G-Block")),
     ({"enc_architecture": "clipv_vit-b-16", "bottleneck_type": "max_pooling"}, ("Bottleneck type",)),
@@ -79,6 +82,10 @@ WARNED: tuple[tuple[dict[str, Any], set[str]], ...] = (
         "bottleneck_type",
     }),
     ({"dec_upscales_in_fc": 1, "dec_min_filters": 64}, {"dec_skip_last_residual"}),
+    ({"fc_dimensions": 16, "fc_upsamples": 2}, {"dec_skip_last_residual"}),
+    ({"enc_architecture": "efficientnet_b4", "enc_scaling": 60, "bottleneck_type": "flatten", "output_size": 256}, {
+        "bottleneck_type",
+    }),
 )  # fmt: skip
 
 
@@ -193,6 +200,24 @@ def test_a_dropout_beyond_all_is_taken_where_it_does_nothing() -> None:
     assert PhazeASettings(mobilenet_dropout=2.0).mobilenet_dropout == 2
     assert PhazeASettings(enc_architecture="mobilenet_v2", mobilenet_dropout=2.0).mobilenet_dropout == 2
     assert PhazeASettings(enc_architecture="mobilenet", mobilenet_dropout=0.999).mobilenet_dropout == 0.999
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        ({"enc_architecture": "efficientnet_b4", "enc_scaling": 60, "bottleneck_type": "flatten"}, 49 * 1792),
+        ({"enc_architecture": "convnext_base", "enc_scaling": 22, "bottleneck_type": "flatten"}, 1024),
+        ({"enc_architecture": "mobilenet_v2", "enc_scaling": 22, "bottleneck_type": "flatten"}, 4 * 1280),
+        ({"enc_architecture": "vgg16", "bottleneck_type": "max_pooling"}, 512),
+        ({"enc_architecture": "vgg16", "bottleneck_type": "flatten"}, None),
+        ({"enc_architecture": "mobilenet_v2", "bottleneck_type": "max_pooling", "mobilenet_width": 0.5}, None),
+        ({"enc_architecture": "clipv_vit-l-14", "bottleneck_type": "flatten"}, 768),
+        ({"enc_architecture": "vgg16"}, 1024),
+    ],
+    ids=str,
+)
+def test_what_a_backbones_bottleneck_gives(options: dict[str, Any], code: int | None) -> None:
+    assert PhazeASettings(**options).layout().code == code
 
 
 def test_sizes_off_the_steps_are_taken() -> None:

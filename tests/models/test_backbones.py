@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from backend.core.encoders import ENCODERS, why_missing
+from backend.core.encoders import ENCODERS, map_side, why_missing
 from backend.core.errors import BadInputError
 from backend.models.backbones import Backbone, BackboneOptions, build_backbone
 from backend.models.backbones.base import CLIP, HALF, IMAGENET, DropPath, Normalisation, SamePad, same_padding
@@ -89,21 +89,28 @@ def with_running(net: nn.Module) -> int:
 def test_parameters_are_torchvisions_without_the_classifier(name: str) -> None:
     backbone = shell(name)
     assert learned(backbone) == IN_TORCHVISION[name] - (backbone.out_shape[0] + 1) * 1000
+    assert backbone.out_shape[0] == ENCODERS[name].channels
 
 
 @pytest.mark.parametrize("name", IN_KERAS)
 def test_parameters_are_those_of_keras(name: str) -> None:
-    assert with_running(shell(name)) == IN_KERAS[name]
+    backbone = shell(name)
+    assert with_running(backbone) == IN_KERAS[name]
+    assert backbone.out_shape[0] == ENCODERS[name].channels
 
 
 @pytest.mark.parametrize("name", IN_OPENCLIP)
 def test_parameters_are_those_of_clip(name: str) -> None:
-    assert round(learned(shell(name, ENCODERS[name].default_px)) / 1e6, 2) == IN_OPENCLIP[name]
+    backbone = shell(name, ENCODERS[name].default_px)
+    assert round(learned(backbone) / 1e6, 2) == IN_OPENCLIP[name]
+    assert backbone.out_shape == (ENCODERS[name].channels,)
 
 
 def test_every_backbone_that_is_here_is_counted() -> None:
     """ConvNeXt's largest is counted from timm: 350,196,968 with its classifier."""
-    assert learned(shell("convnext_extra_large")) == 350_196_968 - 2049 * 1000
+    backbone = shell("convnext_extra_large")
+    assert learned(backbone) == 350_196_968 - 2049 * 1000
+    assert backbone.out_shape[0] == ENCODERS["convnext_extra_large"].channels
     assert {*IN_TORCHVISION, *IN_KERAS, *IN_OPENCLIP, "convnext_extra_large"} == HERE
 
 
@@ -171,6 +178,7 @@ def test_the_shape_is_as_announced(name: str) -> None:
     out = backbone(torch.empty(2, 1, 112, 112, device="meta"))
     assert tuple(out.shape[1:]) == backbone.out_shape
     assert len(backbone.out_shape) == (1 if ENCODERS[name].vector else 3)
+    assert ENCODERS[name].vector or backbone.out_shape[1:] == (map_side(name, 112),) * 2
 
 
 @pytest.mark.parametrize(("wanted", "name"), [(IMAGENET, "resnet50"), (HALF, "mobilenet_v2"), (CLIP, "clipv_vit-b-32")])

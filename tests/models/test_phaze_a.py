@@ -442,8 +442,8 @@ def test_encoders_that_give_vectors(backbone: list[tuple[Any, ...]], kind: str) 
 
 
 def test_a_backbone_that_does_not_fit_without_dense_layers_is_refused(backbone: list[tuple[Any, ...]]) -> None:
-    with pytest.raises(BadInputError, match="has to give 2,048 values, and with vgg16 it gives 6"):
-        tiny(enc_architecture="vgg16", bottleneck_type="average_pooling", fc_depth=0)
+    with pytest.raises(BadInputError, match="has to give 2,048 values, and with vgg16 it gives 24"):
+        tiny(enc_architecture="vgg16", bottleneck_type="flatten", fc_depth=0)
 
 
 def test_the_registry_builds_it() -> None:

@@ -319,6 +319,8 @@ def test_names_with_accents_and_homes_that_are_not_known(tmp_path: Path) -> None
     assert bring(ctx, write_model(tmp_path / "dfl", SETTINGS, OPTIONS, f"{apart}_SAEHD"))["model"] == "Jos\xe9"
     with pytest.raises(BadInputError, match="home folder is not known"):
         bring(ctx, Path("~nobody-of-this-name/dfl"))
+    with pytest.raises(BadInputError, match="xxx cannot be read: File name too long"):
+        bring(ctx, Path("x" * 300))
     assert project.models() == ["Jos\xe9"]
 
 

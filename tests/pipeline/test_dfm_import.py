@@ -175,10 +175,14 @@ def test_a_file_that_was_changed_later_is_refused(made: tuple[Project, Any, Any,
 def test_what_is_no_dfm_leaves_nothing(tmp_path: Path) -> None:
     project, ctx, _ = bench(tmp_path)
     (tmp_path / "x.dfm").write_bytes(b"nothing of that kind")
-    with pytest.raises(DamagedFileError, match="no DFM file"):
+    with pytest.raises(DamagedFileError, match=r"^x\.dfm is cut off, or no DFM file"):
         stage(ctx, "import", file=str(tmp_path / "x.dfm"))
     with pytest.raises(DamagedFileError, match="first input is no picture"):
         stage(ctx, "import", file=str(flat(tmp_path / "y.dfm", {"in_face:0": (1, [None, 3, 32, 32])})))
+    (tmp_path / "empty.dfm").write_bytes(b"")
+    with pytest.raises(DamagedFileError, match=r"The network empty\.dfm cannot be used") as failure:
+        stage(ctx, "import", file=str(tmp_path / "empty.dfm"))
+    assert ".unfinished" not in str(failure.value)
     with pytest.raises(BadInputError, match="There is no file"):
         stage(ctx, "import", file=str(tmp_path / "none.dfm"))
     _, stopping, _ = bench(tmp_path, stop_after(0))

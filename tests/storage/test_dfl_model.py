@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import zipfile
 from pathlib import Path
@@ -174,6 +175,8 @@ def test_archives_that_are_none_are_refused(tmp_path: Path) -> None:
         twice = zipped(tmp_path / "twice.zip", ("a_AMP_data.dat", data), ("a_AMP_x.npy", b"1"), ("a_AMP_x.npy", b"2"))
     with pytest.raises(DamagedFileError, match="twice"):
         name_in(twice)
+    with pytest.raises(DamagedFileError, match="longer than it can be"):
+        name_in(zipped(tmp_path / "long.zip", (f"{'a' * 300}_AMP_data.dat", data)))
     (tmp_path / "cut.zip").write_bytes(two.read_bytes()[:-30])
     with pytest.raises(DamagedFileError, match="cut off"):
         name_in(tmp_path / "cut.zip")
@@ -188,3 +191,23 @@ def test_an_option_that_is_no_plain_value_becomes_a_word_for_its_kind(tmp_path: 
     given = {"ct_mode": np.zeros(2), "archi": ["df"], "lr": np.float32(0.5), "batch_size": None, "model": {"a": 1}}
     found = read_model(write_dfl(tmp_path, "a_SAEHD", {}, given)).options
     assert found == {"ct_mode": "a ndarray", "archi": "a list", "lr": 0.5, "batch_size": None, "model": "a dict"}
+
+
+@pytest.mark.parametrize("how", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_damage_inside_a_compressed_archive_is_said(tmp_path: Path, how: int) -> None:
+    noise = np.random.default_rng(0).bytes(20_000)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", how) as archive:
+        archive.writestr("a_AMP_data.dat", pickle.dumps({"iter": 4, "options": {}}, 4))
+        archive.writestr("a_AMP_encoder.npy", noise)
+    whole = (tmp_path / "a.zip").read_bytes()
+    (tmp_path / "a.zip").write_bytes(whole[:5000] + bytes(500) + whole[5500:])
+    (tmp_path / "out").mkdir()
+    with pytest.raises(DamagedFileError, match="cut off"):
+        unpack_model(tmp_path / "a.zip", tmp_path / "out")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are always text there")
+def test_a_name_that_is_no_text_is_said(tmp_path: Path) -> None:
+    (Path(os.fsdecode(os.fsencode(tmp_path) + b"/na\xffme_SAEHD_data.dat"))).write_bytes(b"")
+    with pytest.raises(BadInputError, match="name of a file or folder is no text"):
+        find_data(tmp_path)

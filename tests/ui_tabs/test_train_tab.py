@@ -211,6 +211,19 @@ def test_a_model_that_went_away_is_not_the_chosen_one(train):
     assert tab._tick_models(view)[tab.pick]["value"] == ""
 
 
+def test_a_model_that_begins_is_chosen_unless_the_user_chose_meanwhile(train):
+    tab, manager = train
+    view = View(project="film")
+    tab._begin(values_of(tab, view, SaehdSettings(model="bea", synthetic=True)))
+    make_model(manager.workspace.open("film"), "bea")
+    other = View(project="film", local=dict(view.local))
+    tab._choose(other, "")
+    tab._tick_models(other)
+    assert tab._picked(other) == ""
+    tab._tick_models(view)
+    assert tab._picked(view) == "bea"
+
+
 def test_a_notice_goes_when_the_tab_works_again(train, monkeypatch):
     tab, _ = train
     parts = {"tick": lambda view: {}}

@@ -51,9 +51,10 @@ def _refuse_hidden_sizes(s: PhazeASettings) -> None:
             raise ValueError(f"{wanted} {few} {side} to {start} px, where the decoder begins; raise '{label}'")
     area = s.fc_dimensions**2 * sizes.fc_max_filters
     if not s.fc_depth and sizes.code not in (None, area):
+        option = "Bottleneck size" if s.bottleneck_type == "dense" else "Bottleneck type"
         raise ValueError(
             f"without dense layers the bottleneck has to give {area:,} values ('Max filters' times 'Dimensions' "
-            f"squared) and gives {sizes.code:,}; change 'Bottleneck size' or raise 'Depth'"
+            f"squared) and gives {sizes.code:,}; change '{option}' or raise 'Depth'"
         )
 
 
@@ -163,5 +164,7 @@ def _of_decoder(s: PhazeASettings) -> Iterator[Caution]:
         yield "fc_upsamples", "The hidden part already ends at the output's size: the decoder has nothing to double."
     if s.dec_min_filters > s.dec_max_filters:
         yield "dec_min_filters", "More than the decoder's max filters: it grows wider towards the picture."
+    if s.dec_skip_last_residual and s.dec_res_blocks and len(upscales) == 1:
+        yield "dec_skip_last_residual", "The decoder's only upscale is its last: there are no residual blocks at all."
     if s.dec_skip_last_residual and s.dec_res_blocks and 0 < s.dec_upscales_in_fc < len(upscales):
         yield "dec_skip_last_residual", "The last upscale in the hidden part also goes without residual blocks."

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING
 
-from backend.core.encoders import ENCODERS, encoder_input_px
+from backend.core.encoders import ENCODERS, encoder_input_px, map_side
 from backend.core.filter_curve import decoder_filters, hidden_nodes, scale_dim, scaled_filters
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ class PhazeALayout:
         input_px: side of the picture the encoder sees.
         encoder_filters: of fs_original's convolutions; empty for other encoders.
         encoder_shape: what fs_original gives, (height, width, channels); None where a backbone decides.
-        code: width of what the bottleneck gives; None where a backbone decides.
+        code: width of what the bottleneck gives; None where only the built backbone tells.
         fc_min_filters, fc_max_filters, fc_upsample_filters: as they are used, reduced by the guide's rule where the
             decoder begins at another side than the hidden part ends.
         fc_nodes: of the hidden part's dense layers.
@@ -71,7 +71,7 @@ def layout_of(settings: PhazeASettings) -> PhazeALayout:
         input_px=input_px,
         encoder_filters=_fs_original_filters(s) if shape else (),
         encoder_shape=shape,
-        code=_code(s, shape),
+        code=_code(s, input_px, shape),
         fc_min_filters=low,
         fc_max_filters=high,
         fc_upsample_filters=doubled,
@@ -119,12 +119,16 @@ def _fs_original_shape(s: PhazeASettings, px: int) -> tuple[int, int, int]:
     return side, side, _fs_original_filters(s)[-1]
 
 
-def _code(s: PhazeASettings, shape: tuple[int, int, int] | None) -> int | None:
+def _code(s: PhazeASettings, px: int, shape: tuple[int, int, int] | None) -> int | None:
     if s.bottleneck_type == "dense":
         return s.bottleneck_size
-    if shape is None:
+    if shape is not None:
+        return prod(shape) if s.bottleneck_type == "flatten" else shape[2]
+    name, facts = s.enc_architecture, ENCODERS[s.enc_architecture]
+    if name.startswith("mobilenet") and s.mobilenet_width != 1:
         return None
-    return prod(shape) if s.bottleneck_type == "flatten" else shape[2]
+    side = 1 if facts.vector or s.bottleneck_type != "flatten" else map_side(name, px)
+    return None if side is None else side**2 * facts.channels
 
 
 def _decoder_start(s: PhazeASettings, px: int, channels: int) -> tuple[int, int]:
