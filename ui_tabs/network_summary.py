@@ -6,6 +6,7 @@ import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from backend.core.errors import DamagedFileError
@@ -145,12 +146,22 @@ def _layers_html(part: str, layers: Sequence[Mapping[str, Any]]) -> str:
     return f'<details class="lk-details"><summary>Layers of {html.escape(part)}: {len(rows)}</summary>{table}</details>'
 
 
-_NUMBERS = ("Parameters", "MB")
+_LOOKS = MappingProxyType(
+    {
+        "Parameters": "lk-number",
+        "MB": "lk-number",
+        "Output": "lk-nowrap",
+        "Layer": "lk-breaks",
+        "Type": "lk-breaks",
+        "Connected to": "lk-breaks",
+    }
+)
+"""Look of a column: names of layers are long words, and break so that all columns stay in sight."""
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     def cell(kind: str, title: str, text: str) -> str:
-        look = ' class="lk-number"' if title in _NUMBERS else ""
+        look = f' class="{_LOOKS[title]}"' if title in _LOOKS else ""
         return f"<{kind}{look}>{html.escape(text)}</{kind}>"
 
     lines = "".join(

@@ -157,8 +157,10 @@ class TrainTab:
             if self._picked(view) and settings.get("model") == self._picked(view):
                 known = info.settings if info else {}
                 return _parsed({**known, **settings}).resolved(), FROZEN_REASON
-        if info is None or info.merges_only:
-            return self.forms.defaults(view), MERGES_ONLY if info else ""
+        if info is None:
+            return self.forms.defaults(view), ""
+        if info.merges_only:
+            return self.forms.defaults(view).model_copy(update={"model": self._picked(view)}), MERGES_ONLY
         return info.train_settings(), FROZEN_REASON
 
     def _choices(self, view: View) -> list[tuple[str, str]]:

@@ -99,7 +99,7 @@ def train_model(settings: TrainSettings, device: torch.device, ranks: Ranks, ctx
     torch.manual_seed(chosen.seed)
     model = build_model(chosen, chosen.seed)
     check_frozen(model, chosen.effective(), ctx.log)
-    if saved is None:
+    if saved is None and ranks.rank == 0:  # the others get its weights, and nothing is downloaded twice at once
         first_weights(model, chosen, ctx)
     own_share = {"cache_mb": max(1, chosen.cache_mb // ranks.count)}
     data = load_data(model, chosen.model_copy(update=own_share), folder, ctx)

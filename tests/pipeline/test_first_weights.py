@@ -18,6 +18,7 @@ from backend.pipeline import train as stage
 from backend.pipeline.first_weights import check_frozen, load_parts
 from backend.storage.checkpoint import Generation, load_latest
 from backend.storage.model_backups import list_backups, prune_backups, restore_backup
+from backend.training.ranks import Ranks
 from tests.pipeline.training_project import Watched, briskly, drawn_project, tiny_settings
 
 SHORT: dict[str, Any] = {"batch_size": 1, "preview_interval": 100}
@@ -120,6 +121,24 @@ def optimiser_state(found: Generation) -> dict[int, set[str]]:
     names = list(build_model(tiny_settings(), 1).state_dict())
     groups = found.state.rest["optimizer"]["optimizer"]["param_groups"]
     return {group["iterations"]: {names[number].partition(".")[0] for number in group["params"]} for group in groups}
+
+
+def test_of_several_processes_the_first_one_looks_for_weights(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    ranks = Ranks()
+
+    def leave(*_: Any) -> None:
+        raise InterruptedError
+
+    monkeypatch.setattr(stage, "first_weights", lambda *_: asked.append(ranks.rank))
+    monkeypatch.setattr(stage, "load_data", leave)
+    for number in range(2):
+        ranks.rank = number
+        with pytest.raises(InterruptedError):
+            stage.train_model(tiny_settings(), torch.device("cpu"), ranks, watched.context)
+    assert asked == [0]
 
 
 def test_parts_are_frozen_and_thawed_while_a_model_exists(watched: Watched) -> None:

@@ -268,6 +268,7 @@ def test_a_model_that_only_merges_is_not_trained_nor_begun_with(train):
     (folder / DFM_FILE).write_bytes(b"")
     view = View(project="film", local={"train.pick": "live"})
     assert "DFM file, 64 px" in tab._card_html(view)
+    assert tab._baseline(view)[0].model == "live"
     assert "live" in [name for _, name in tab._choices(view)]
     with pytest.raises(BadInputError, match="'live' is a DFM file"):
         tab._begin(values_of(tab, view, model="anna", target_iterations=500))
