@@ -46,7 +46,7 @@ def first_weights(model: FaceSwapModel, settings: TrainSettings, ctx: StageConte
         if saved is None:
             raise BadInputError(f"The model '{folder.name}' was not saved yet.", "Train it first.")
         loaded = load_parts(model, settings.load_layers, saved.weights, ctx.log)
-        ctx.log(f"{', '.join(loaded)} begin with the weights of '{folder.name}', iteration {saved.state.iteration}.")
+        ctx.log(f"Began with the weights of '{folder.name}', iteration {saved.state.iteration}: {', '.join(loaded)}.")
     if getattr(settings, "enc_load_weights", False) and ENCODER not in loaded:
         from backend.pipeline.backbone_weights import begin_with_pretrained
 

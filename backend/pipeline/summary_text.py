@@ -11,6 +11,8 @@ from backend.training.summary import LayerSummary, NetworkSummary, PartSummary
 _HEAD = ("Layer", "Type", "Output", "Parameters", "Connected to")
 _NUMBERS = 3
 """The column that is set flush right."""
+_RULE = 110
+"""Characters that the line below a table's head has at most."""
 
 
 def summary_text(network: NetworkSummary, train: TrainSettings, found: Mapping[str, Any]) -> str:
@@ -56,7 +58,7 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
         "  ".join(row[i].rjust(widths[i]) if i == _NUMBERS else row[i].ljust(widths[i]) for i in columns).rstrip()
         for row in rows
     ]
-    return "\n".join([lines[0], "-" * max(len(line) for line in lines), *lines[1:]])
+    return "\n".join([lines[0], "-" * min(_RULE, max(len(line) for line in lines)), *lines[1:]])
 
 
 def _total(parameters: int, trained: int) -> str:

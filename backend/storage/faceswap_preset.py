@@ -34,6 +34,8 @@ _OURS = (
     "learn_mask",
     "loss_function",
     "loss_function_2",
+    "structure_weight",
+    "pixel_weight",
     "eye_multiplier",
     "mouth_multiplier",
 )

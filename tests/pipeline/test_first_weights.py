@@ -58,7 +58,7 @@ def test_a_new_model_begins_with_parts_of_another(watched: Watched) -> None:
     assert same(part(made.weights, "encoder"), part(other, "encoder"))
     assert same(part(made.tensors["average"], "encoder"), part(other, "encoder"))
     assert not same(part(made.weights, "inter"), part(other, "inter"))
-    assert "encoder begin with the weights of 'other', iteration 2." in watched.text
+    assert "Began with the weights of 'other', iteration 2: encoder." in watched.text
     assert "no part 'keras_encoder'; it has encoder, inter, decoder_src, decoder_dst" in warnings(watched)
     assert "into new models only" not in warnings(watched)
     stage.run(tiny_settings(target_iterations=2, **SHORT, **chosen), watched.context)

@@ -133,6 +133,8 @@ class PhazeASettings(TrainSettings):
     # -- training, as in faceswap
     loss_function: LossName = setting("ssim", "What pictures are compared by.", live=True)
     loss_function_2: FurtherLoss = setting("mse", "A second loss that is added.", live=True)
+    structure_weight: float = setting(0.0, "Phaze-A has no losses but the chosen ones.", ge=0, le=0)
+    pixel_weight: float = setting(0.0, "Phaze-A has no losses but the chosen ones.", ge=0, le=0)
     eye_multiplier: float = setting(
         3.0, "How much more the losses weigh inside the eyes; 1 is no more. Needs masked training.", ge=1, le=40
     )
