@@ -150,9 +150,11 @@ def _compare_and_zoom(walk: Walk) -> None:
 def _form(walk: Walk) -> None:
     walk.visitor.unfold("#tab-merge", "Mask")
     walk.page.wait_for_function("document.querySelector('#merge-blur_mask input[type=number]')?.value === '41'")
+    walk.page.wait_for_function(READY)
+    walk.page.wait_for_timeout(1000)  # the fields are filled once more after the last step of a key
     walk.visitor.type_number("merge-blur_mask", 120)
     walk.page.wait_for_function(READY)
-    for _ in range(50):
+    for _ in range(100):
         if walk.plan()["keys"][0]["look"]["blur_mask"] == 120:
             break
         walk.page.wait_for_timeout(100)

@@ -163,7 +163,7 @@ def test_missing_weights_fail_before_anything_is_touched(project: Project, monke
     def no_network(*args, **more) -> None:
         raise OSError("no network")
 
-    monkeypatch.setattr("backend.storage.weights.urllib.request.urlopen", no_network)
+    monkeypatch.setattr("backend.storage.download.urllib.request.urlopen", no_network)
     for choice in ({"detector": "s3fd"}, {"landmarker": "fan2d"}, {"landmarker": "facemesh"}):
         with pytest.raises(WeightsMissingError, match="no network"):
             extract_faces.run(settings(**choice), context(project))

@@ -133,7 +133,7 @@ def test_the_network_is_asked_for_when_it_is_wanted(project: Project, monkeypatc
     def no_network(*args, **more) -> None:
         raise OSError("no network")
 
-    monkeypatch.setattr("backend.storage.weights.urllib.request.urlopen", no_network)
+    monkeypatch.setattr("backend.storage.download.urllib.request.urlopen", no_network)
     with pytest.raises(WeightsMissingError, match="sface"):
         persons.run(PersonsSettings(method="embedding"), context(project))
 
